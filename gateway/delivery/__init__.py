@@ -1,0 +1,1 @@
+"""Places that get readings, and the loop that carries them there."""

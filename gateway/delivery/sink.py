@@ -1,0 +1,70 @@
+"""What the drain loop asks of a place that gets readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from gateway.model import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record the destination will never take, and its reason. Everything else counts as acknowledged."""
+
+    position: int
+    reason: str
+
+
+class SinkUnavailable(Exception):  # noqa: N818 - a state, not a fault of ours
+    """The destination cannot be reached or did not answer: wait and send again.
+
+    `acknowledged` are the positions of the batch that it did confirm before. `retry_after_s` is its own wish, when it
+    has one; `alert` marks what a person must mend (wrong password, certificate): retried slowly, never given up.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        acknowledged: Sequence[int] = (),
+        retry_after_s: float | None = None,
+        alert: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.acknowledged = tuple(acknowledged)
+        self.retry_after_s = retry_after_s
+        self.alert = alert
+
+
+class Link(Protocol):
+    """An open connection to a destination."""
+
+    async def deliver(self, batch: Sequence[Record]) -> Sequence[Refusal]:
+        """Send the batch (at most `in_flight` records, positions ascending) until each is confirmed or refused.
+
+        Raises SinkUnavailable when that cannot be known; the records not named as acknowledged are sent again.
+        """
+        ...
+
+    async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:
+        """Publish facts of the gateway itself ("status", "balance") where the destination has a place for it."""
+        ...
+
+    async def lost(self) -> str:
+        """Return, with the reason, once the connection is gone."""
+        ...
+
+
+class Sink(Protocol):
+    """A destination. `connect` may be called again after the connection was lost."""
+
+    name: str
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Open a connection; SinkUnavailable when it cannot be had."""
+        ...

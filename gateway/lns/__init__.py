@@ -1,0 +1,1 @@
+"""Network servers that get raw frames and send downlinks."""

@@ -1,0 +1,1 @@
+"""Bytes and values of LoRaWAN. Opens nothing, waits for nothing."""

@@ -1,0 +1,1 @@
+"""Air and devices on a desk."""
