@@ -1,0 +1,99 @@
+"""Opening SQLite files the way this gateway needs them: WAL, a stated sync level, a known format.
+
+Three kinds of file share the data folder, because they must not share a fate:
+
+- `devices.sqlite3`: what people entered (devices, keys, sessions). `synchronous=FULL`.
+- `log/*.sqlite3`: the record log in parts. `synchronous=FULL`; a part is deleted as a whole or not at all.
+- `cursors.sqlite3`: how far each destination is. `synchronous=NORMAL`: a kill loses nothing, a power cut may repeat
+  the last second of acknowledged records, which receivers drop by record id.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from gateway.errors import StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUSY_TIMEOUT_S = 10.0  # a command and the daemon write the registry in turn; each holds it for milliseconds
+
+
+def open_database(
+    path: Path, kind: str, *, synchronous: str = "FULL", page_size: int = 4096, any_thread: bool = False
+) -> sqlite3.Connection:
+    """A connection in autocommit mode to an up-to-date database of this kind; made when missing.
+
+    StorageError when it cannot be opened, is damaged, or was written by a newer version.
+    """
+    try:
+        connection = _connect(path, synchronous, page_size, any_thread=any_thread)
+        migrate(connection, kind, path)
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"{path} cannot be opened: {error}", hint=f"check that the folder {path.parent} exists and may be written"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"{path} is damaged: {error}", hint="move it away to start with an empty one") from error
+    return connection
+
+
+def _connect(path: Path, synchronous: str, page_size: int, *, any_thread: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=not any_thread)
+    connection.execute(f"PRAGMA page_size = {page_size}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; usable from any one thread at a time."""
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None,
+        check_same_thread=False,
+    )  # fmt: skip
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
+    """Bring a database to the newest format in one transaction; one from a newer version is refused unchanged."""
+    steps = sorted((resources.files("gateway.store") / "migrations" / kind).iterdir(), key=lambda step: step.name)
+    if _version(connection) == len(steps):
+        return
+    if _version(connection) > len(steps):
+        raise StorageError(
+            f"{path} has format {_version(connection)}, this version knows {len(steps)}",
+            hint="it was written by a newer version of the gateway; install that version again",
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version(connection)  # again: another process may have been faster
+        for step in steps[found:]:
+            for statement in _statements(step.read_text(encoding="utf-8")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script, one by one: `executescript` would commit behind our back."""
+    statements, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements
