@@ -154,9 +154,9 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    async def keep_uplink(self, reading: Reading, session: Session) -> int:
-        """The position of the reading, once it and its counter are durable."""
-        return await self._writer.keep(reading, session.session_id)
+    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
+        """The position of the reading, once it and its counter are durable. Kept in the order of calls."""
+        return self._writer.keep(reading, session.session_id)
 
     def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None:
         """Count a frame that is no uplink of ours; keep it raw if keys that come later could open it."""
