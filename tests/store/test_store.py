@@ -147,7 +147,7 @@ def test_a_killed_process_keeps_every_record_it_was_told_is_durable(tmp_path):
 
 _KEEP_ON = textwrap.dedent("""
     import asyncio, sys; from pathlib import Path
-    sys.path[:0] = [".", "../.."]
+    sys.path[:0] = ["..", "../.."]
     from readings import reading, session
     from gateway.model import GatewayEui
     from gateway.store.store import Store

@@ -1,6 +1,0 @@
-"""The readings of `readings.py` for every test here."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
