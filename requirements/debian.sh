@@ -25,13 +25,14 @@ if [ "$as_root" = no ] || ! command -v apt-get >/dev/null; then
 fi
 
 echo "Installing from Debian:$missing" >&2
-# Word splitting is meant: a list of package names, and a prefix that may be empty.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt_get="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
+# A failed update may be somebody else's repository, and the lists mostly still do. Word splitting is meant: a prefix that
+# may be empty, a list of names.
 # shellcheck disable=SC2086
-{
-    apt_get="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
-    $apt_get update >/dev/null || true # old lists often still do; if not, the next line says so
-    if ! $apt_get install -y --no-install-recommends $missing >/dev/null; then
-        echo "That did not work. Please install:  sudo apt-get install --no-install-recommends$missing" >&2
-        exit 1
-    fi
-}
+if ! { $apt_get update || :; $apt_get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    echo "That did not work (above). Please install:  sudo apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
