@@ -2,8 +2,8 @@
 
 A Raspberry Pi has no battery clock: after a power cut it wakes up in the past and somebody has to tell it. Whether that
 has happened is known to the kernel, because every NTP client disciplines the clock through adjtimex(2) and says there
-how good it is (chrony where its settings say `rtcsync`, as Debian's do). So no client is asked by name. In a container or
-virtual machine whose host keeps the time nobody tells the kernel, and UNSYNCED is all that can be said.
+how good it is (chrony where its settings say `rtcsync`, as those of Debian do). So none is asked by name. In a
+container or virtual machine whose host keeps the time nobody tells the kernel, and UNSYNCED is all that can be said.
 
 Each stamp carries a second time that never steps: CLOCK_BOOTTIME, together with the boot it counts from. Distances
 between stamps of one boot are right whatever happens to the wall clock, and a wall time learnt later dates the earlier
