@@ -1,7 +1,7 @@
 """Ciphers and MICs against what others publish."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_frames import ALL
 
@@ -141,6 +141,7 @@ def test_published_joins_have_the_published_mic(key, phy):
     assert join_mic(KeySchedules().of(AesKey.parse(key)), message[:-4]) == message[-4:]
 
 
+@settings(deadline=None)
 @given(
     conf_f_cnt=st.integers(0, 0xFFFF),
     tx_dr=st.integers(0, 15),
@@ -157,6 +158,7 @@ def test_the_halves_are_the_mic_and_the_first_is_that_of_1_0(conf_f_cnt, tx_dr, 
     assert mic[2:] == data_mic(f_key, Direction.UP, _ADDR, 70_000, unsigned)[:2]
 
 
+@settings(deadline=None)
 @given(
     key=st.binary(min_size=16, max_size=16).map(AesKey),
     direction=st.sampled_from(Direction),

@@ -184,6 +184,7 @@ def _data_frames(direction):
     return frames()
 
 
+@settings(deadline=None)
 @given(frame=st.one_of(_data_frames(Direction.UP), _data_frames(Direction.DOWN)))
 def test_every_data_frame_comes_back_as_it_was(frame):
     phy = frame.to_bytes()

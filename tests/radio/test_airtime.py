@@ -1,7 +1,7 @@
 """Time on air against what others publish."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Fsk, Lora
@@ -100,6 +100,7 @@ def test_what_no_radio_sends_has_no_time(modulation, size, complaint):
         airtime_us(modulation, size)
 
 
+@settings(deadline=None)
 @given(
     spreading_factor=st.integers(5, 12),
     bandwidth_hz=st.sampled_from([125_000, 250_000, 500_000]),
