@@ -204,12 +204,17 @@ class RadioFrame:
 
     @property
     def frame_id(self) -> str:
-        """The name of this frame on every gateway that heard it: 32 hex of BLAKE2s over the PHY payload.
+        """The name of this frame on every gateway that heard it."""
+        return frame_id(self.phy)
 
-        The PHY payload alone, because receive times differ between gateways and any rounding has an edge. A data
-        frame's DevAddr, counter and MIC are in it, and a join request's DevNonce.
-        """
-        return hashlib.blake2s(self.phy, digest_size=16).hexdigest()
+
+def frame_id(phy: bytes) -> str:
+    """The name of a frame on every gateway that heard it: 32 hex of BLAKE2s over the PHY payload.
+
+    The PHY payload alone, because receive times differ between gateways and any rounding has an edge. A data frame's
+    DevAddr, counter and MIC are in it, and a join request's DevNonce.
+    """
+    return hashlib.blake2s(phy, digest_size=16).hexdigest()
 
 
 # --- devices --------------------------------------------------------------------------------------------------------

@@ -21,9 +21,11 @@ from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, 
 from gateway.store.database import open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from gateway.store.known import Sighting
 
 FILE_NAME = "devices.sqlite3"
 
@@ -206,14 +208,25 @@ class DeviceRegistry:
         )
         return rows, [DevEui(dev_eui) for (dev_eui,) in gone]
 
-    def checkpoint(
-        self, counters: Sequence[tuple[int, bytes, int]], seen: Sequence[tuple[int, float | None, bytes]]
-    ) -> None:
-        """Write back counters as (f_cnt_up, last_mic, session_id) and sightings as (utc_us, battery, dev_eui)."""
+    def checkpointed(self, epoch: str) -> int:
+        """Up to which position of this log the counters are current; 0 when it is another log."""
+        row = self._db.execute("SELECT position FROM checkpoint WHERE epoch=?", (epoch,)).fetchone()
+        return row[0] if row else 0
+
+    def checkpoint(self, epoch: str, position: int, sightings: Collection[tuple[int, Sighting]]) -> None:
+        """Write back counters, last seen and battery of these sessions, current as of a position of the log."""
+        counters = [(seen.f_cnt_up, seen.last_mic, session_id) for session_id, seen in sightings]
+        seen = [(seen.utc_us, seen.battery, session_id) for session_id, seen in sightings]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("UPDATE session SET f_cnt_up=?, last_mic=? WHERE session_id=?", counters)
-            self._db.executemany("UPDATE device SET last_seen_us=?, battery=coalesce(?, battery) WHERE dev_eui=?", seen)
+            self._db.executemany(
+                "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery)"
+                " WHERE dev_eui=(SELECT dev_eui FROM session WHERE session_id=?)",
+                seen,
+            )
+            self._db.execute("DELETE FROM checkpoint")
+            self._db.execute("INSERT INTO checkpoint VALUES (?,?)", (epoch, position))
         except BaseException:
             self._db.execute("ROLLBACK")
             raise

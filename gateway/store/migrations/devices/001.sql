@@ -42,3 +42,9 @@ CREATE TABLE removed (
     revision INTEGER PRIMARY KEY,
     dev_eui BLOB NOT NULL
 );
+
+-- Up to which record of which log the counters and sightings above are current.
+CREATE TABLE checkpoint (
+    epoch TEXT NOT NULL,
+    position INTEGER NOT NULL
+);

@@ -1,0 +1,314 @@
+"""One loop for each destination: carry what waits, in two lanes, and settle what was confirmed.
+
+The live lane carries what has just been heard. Whatever has waited longer than five seconds is backlog: it goes out
+beside the live lane, oldest first, at a limited rate and after a random delay, so that a fleet that comes back after an
+outage neither hides today behind last week nor falls upon the centre at once. A strict destination has one lane only.
+
+Records are in order of position inside a lane, and so in counter order for each device. Each lane has half of the
+window: never more than `in_flight` records are sent and not yet remembered as confirmed, which a kill can repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.delivery.pace import Limiter, backoff_s
+from gateway.delivery.sink import SinkUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.delivery.sink import Link, Refusal, Sink
+    from gateway.model import Record, Stamp
+
+log = logging.getLogger(__name__)
+
+LATE_AFTER_S = 5.0
+ANNOUNCE_S = 60.0
+OBSERVE_S = 1.0
+SUSTAINED_S = 30.0  # a connection that holds this long is a success; a shorter one does not reset the back-off
+
+
+class Progress(Protocol):
+    """How far a destination is; `store.cursors.Progress` is the real one."""
+
+    @property
+    def prefix(self) -> int: ...
+    def acknowledge(self, positions: Sequence[int], /) -> Progress: ...
+    def give_up(self, positions: Sequence[int], /) -> Progress: ...
+    def skip(self, first: int, last: int, /) -> Progress: ...
+    def is_settled(self, position: int, /) -> bool: ...
+    def queued(self, head: int, /) -> int: ...
+
+
+class Batch(Protocol):
+    """What the outbox read: records, positions whose record is damaged, and how far it looked."""
+
+    @property
+    def records(self) -> Sequence[Record]: ...
+    @property
+    def unreadable(self) -> Sequence[int]: ...
+    @property
+    def through(self) -> int: ...
+
+
+class Outbox(Protocol):
+    """Where records wait; `store.store.Store` is the real one."""
+
+    @property
+    def head(self) -> int: ...
+    def progress(self, sink: str) -> Any: ...
+    async def beyond(self, position: int) -> None: ...
+    async def read(self, after: int, limit: int) -> Batch: ...
+    async def settle(self, sink: str, progress: Any, refused: Sequence[tuple[int, str]] = ()) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a destination wants to be served (contract section 3)."""
+
+    live_first: bool = True
+    backlog_per_s: float = 200.0
+    backlog_delay_s: float = 30.0
+    in_flight: int = 32
+    only_tags: Mapping[str, str] | None = None
+
+
+class Drain:
+    """Carries records to one destination for as long as the gateway runs."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        manners: Manners,
+        *,
+        now: Callable[[], Stamp],
+        facts: Callable[[], Mapping[str, Any]],
+        rng: random.Random | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._sink = sink
+        self._manners = manners
+        self._half = max(1, manners.in_flight // 2)
+        self._now = now
+        self._facts = facts
+        self._rng = rng or random.Random()  # noqa: S311 - jitter
+        self._progress: Progress = outbox.progress(sink.name)
+        self._limiter = Limiter(manners.backlog_per_s)
+        self._turns = asyncio.Semaphore(min(2, manners.in_flight))  # a window of one is shared by taking turns
+        self._live_from = outbox.head  # positions above belong to the live lane
+        self._live_moved = asyncio.Event()
+        self.state = "connecting"
+        self.evidence = ""
+        self.oldest: Stamp | None = None
+
+    @property
+    def name(self) -> str:
+        """The destination's name."""
+        return self._sink.name
+
+    # --- connecting
+
+    async def run(self) -> None:
+        """Connect, carry, and when the connection is lost, wait and connect again."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began: float | None = None
+            try:
+                async with self._sink.connect() as link:
+                    began = loop.time()
+                    self._connected(failures)
+                    await self._carry(link)
+            except SinkUnavailable as unavailable:
+                reason = unavailable
+            except Exception as error:  # one destination's trouble, even if it is our bug, is not another's
+                log.exception("%s: failed", self.name)
+                reason = SinkUnavailable(f"failed: {error}", alert=True)
+            failures = 1 if began is not None and loop.time() - began > SUSTAINED_S else failures + 1
+            self._lost(reason, failures)
+            await self._observe_oldest()
+            await asyncio.sleep(max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0))
+
+    def _connected(self, failures: int) -> None:
+        if failures:
+            log.info("%s: connected again after %d attempts", self.name, failures)
+        self.state, self.evidence = "connected", ""
+        waiting = self._progress.queued(self._outbox.head)
+        # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
+        self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
+
+    def _lost(self, reason: SinkUnavailable, failures: int) -> None:
+        self.state, self.evidence = "refused" if reason.alert else "unreachable", str(reason)
+        log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s: %s", self.name, reason)
+
+    async def _carry(self, link: Link) -> None:
+        """Run both lanes until the connection is lost."""
+        lanes = [self._strict_lane(link)]
+        if self._manners.live_first:
+            lanes = [self._live_lane(link), self._backlog_lane(link)]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for lane in (*lanes, self._watch(link), self._keep_announcing(link), self._observe()):
+                    tasks.create_task(lane)
+        except BaseExceptionGroup as reasons:
+            raise _worst(reasons) from None
+
+    async def _watch(self, link: Link) -> None:
+        raise SinkUnavailable(await link.lost())
+
+    async def _keep_announcing(self, link: Link) -> None:
+        while True:
+            await link.announce("status", self._facts(), retain=True)
+            await asyncio.sleep(ANNOUNCE_S)
+
+    # --- the lanes
+
+    async def _live_lane(self, link: Link) -> None:
+        """What is heard now. When it falls behind, the rest becomes backlog and this lane goes on at the head."""
+        while True:
+            after = self._live_from
+            await self._outbox.beyond(after)
+            batch = await self._outbox.read(after, self._half)
+            behind = self._outbox.head - after > 2 * self._manners.in_flight
+            if behind and batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
+                self._live_from = self._outbox.head
+                self._live_moved.set()
+                continue
+            self._live_from = batch.through
+            await self._send(link, after, batch)
+
+    async def _backlog_lane(self, link: Link) -> None:
+        """What has waited, oldest first, up to where the live lane began."""
+        if self._progress.prefix < self._live_from:
+            await asyncio.sleep(self._rng.uniform(0, self._manners.backlog_delay_s))
+        after = self._progress.prefix
+        border = self._live_from
+        while True:
+            while after < border:
+                batch = _up_to(await self._outbox.read(after, self._half), border)
+                await self._slow_down(len(batch.records))
+                await self._send(link, after, batch)
+                after = batch.through
+            await self._live_moved.wait()
+            self._live_moved.clear()
+            after, border = self._progress.prefix, self._live_from
+
+    async def _strict_lane(self, link: Link) -> None:
+        """Everything in order; what has waited obeys the backlog's rate."""
+        after = self._progress.prefix
+        while True:
+            await self._outbox.beyond(after)
+            batch = await self._outbox.read(after, self._manners.in_flight)
+            if batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
+                await self._slow_down(len(batch.records))
+            await self._send(link, after, batch)
+            after = batch.through
+
+    async def _slow_down(self, records: int) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            wait_s = self._limiter.wait_s(records, loop.time())
+            if wait_s <= 0:
+                return
+            await asyncio.sleep(wait_s)
+
+    async def _send(self, link: Link, after: int, batch: Batch) -> None:
+        """Deliver a batch and settle what became of it."""
+        wanted = [record for record in batch.records if self._wants(record)]
+        async with self._turns:
+            refused: Sequence[Refusal] = ()
+            if wanted:
+                try:
+                    refused = await link.deliver([self._aged(record) for record in wanted])
+                except SinkUnavailable as reason:
+                    if reason.acknowledged:
+                        await self._settle(self._progress.acknowledge(reason.acknowledged))
+                    raise
+            gone = {refusal.position for refusal in refused}
+            progress = self._progress.acknowledge([record.position for record in wanted if record.position not in gone])
+            progress = progress.give_up([*gone, *batch.unreadable])
+            for first, last in _holes(after, batch, {record.position for record in wanted}):
+                progress = progress.skip(first, last)
+            await self._settle(progress, [(refusal.position, refusal.reason) for refusal in refused])
+
+    async def _settle(self, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
+        self._progress = progress
+        for position, reason in refused:
+            log.warning("%s refuses record %d for good: %s", self.name, position, reason)
+        await self._outbox.settle(self.name, progress, refused)
+
+    def _wants(self, record: Record) -> bool:
+        tags = self._manners.only_tags
+        if self._progress.is_settled(record.position):
+            return False
+        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
+
+    # --- time, and what status shows
+
+    def _aged(self, record: Record) -> Record:
+        return replace(record, late=True) if self._age_s(record) > LATE_AFTER_S else record
+
+    def _age_s(self, record: Record) -> float:
+        return age_s(record.reading.heard, self._now())
+
+    async def _observe(self) -> None:
+        while True:
+            await self._observe_oldest()
+            await asyncio.sleep(OBSERVE_S)
+
+    async def _observe_oldest(self) -> None:
+        if not self._progress.queued(self._outbox.head):
+            self.oldest = None
+            return
+        batch = await self._outbox.read(self._progress.prefix, 1)
+        self.oldest = batch.records[0].reading.heard if batch.records else None
+
+
+def age_s(heard: Stamp, now: Stamp) -> float:
+    """How long ago something was heard: by the monotonic clock within one boot, else by the dates."""
+    if heard.boot_id == now.boot_id:
+        return (now.monotonic_us - heard.monotonic_us) / 1e6
+    return max(LATE_AFTER_S * 2, (now.utc_us - heard.utc_us) / 1e6)  # a reboot takes longer than that
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    records: Sequence[Record]
+    unreadable: Sequence[int]
+    through: int
+
+
+def _up_to(batch: Batch, last: int) -> Batch:
+    if batch.through <= last:
+        return batch if batch.through > 0 and (batch.records or batch.unreadable) else _Cut((), (), last)
+    return _Cut(
+        [record for record in batch.records if record.position <= last],
+        [position for position in batch.unreadable if position <= last],
+        last,
+    )
+
+
+def _holes(after: int, batch: Batch, sent: set[int]) -> list[tuple[int, int]]:
+    """The ranges of a batch that are nothing to this destination: other tags, or positions that were never used."""
+    holes, expected = [], after + 1
+    for position in sorted({*sent, *batch.unreadable}):
+        if position > expected:
+            holes.append((expected, position - 1))
+        expected = position + 1
+    if expected <= batch.through:
+        holes.append((expected, batch.through))
+    return holes
+
+
+def _worst(reasons: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One reason for all lanes: a bug before everything, then what a person must see."""
+    found = list(reasons.exceptions)
+    strange = [reason for reason in found if not isinstance(reason, SinkUnavailable)]
+    alerts = [reason for reason in found if isinstance(reason, SinkUnavailable) and reason.alert]
+    return (strange or alerts or found)[0]

@@ -1,0 +1,152 @@
+"""How far each destination is: the algebra, and the file that remembers it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import orjson
+
+from gateway.store.database import open_database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+Range = tuple[int, int]  # first and last position, both included
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one destination has settled, and what it still gets.
+
+    Its obligations are the positions above `begin`. Those up to `prefix` are settled, and so are the `islands` beyond
+    (acknowledged out of order, or by the live lane while a backlog waits). For every head of the log:
+    positions above begin = acknowledged + given_up + skipped + queued.
+    """
+
+    begin: int
+    prefix: int
+    islands: tuple[Range, ...] = ()
+    acknowledged: int = 0
+    given_up: int = 0
+    skipped: int = 0  # positions that are no obligation of this destination: not in its tags, or never used
+
+    @classmethod
+    def starting_at(cls, head: int) -> Self:
+        """A destination that gets everything after this position."""
+        return cls(begin=head, prefix=head)
+
+    def acknowledge(self, positions: Iterable[int]) -> Progress:
+        """These were confirmed. Positions settled before count once."""
+        after = self._settle(_ranges(positions))
+        return replace(after, acknowledged=self.acknowledged + after._settled() - self._settled())
+
+    def give_up(self, positions: Iterable[int]) -> Progress:
+        """These will never be delivered; somebody has been told why."""
+        after = self._settle(_ranges(positions))
+        return replace(after, given_up=self.given_up + after._settled() - self._settled())
+
+    def give_up_through(self, last: int) -> Progress:
+        """Nothing up to this position can be delivered any more: it left the store."""
+        after = self._settle([(self.prefix + 1, last)])
+        return replace(after, given_up=self.given_up + after._settled() - self._settled())
+
+    def skip(self, first: int, last: int) -> Progress:
+        """These are not for this destination, or never were anything."""
+        after = self._settle([(first, last)])
+        return replace(after, skipped=self.skipped + after._settled() - self._settled())
+
+    def is_settled(self, position: int) -> bool:
+        """Whether a position needs nothing more."""
+        if position <= self.prefix:
+            return True
+        index = bisect_right(self.islands, (position, _END)) - 1
+        return index >= 0 and position <= self.islands[index][1]
+
+    def queued(self, head: int) -> int:
+        """How many positions up to `head` still wait."""
+        beyond = sum(min(last, head) - first + 1 for first, last in self.islands if first <= head)
+        return max(0, head - self.prefix - beyond)
+
+    def balance(self, head: int) -> int:
+        """Zero when the books are right: every obligation is settled once, or waits."""
+        return head - self.begin - self.acknowledged - self.given_up - self.skipped - self.queued(head)
+
+    def _settled(self) -> int:
+        return self.prefix - self.begin + sum(last - first + 1 for first, last in self.islands)
+
+    def _settle(self, ranges: Sequence[Range]) -> Progress:
+        new = [(max(first, self.prefix + 1), last) for first, last in ranges if last > self.prefix]
+        prefix, islands = self.prefix, list[Range]()
+        for first, last in sorted([*self.islands, *new]):
+            if first > last:
+                continue
+            if not islands and first <= prefix + 1:
+                prefix = max(prefix, last)
+            elif islands and first <= islands[-1][1] + 1:
+                islands[-1] = (islands[-1][0], max(last, islands[-1][1]))
+            else:
+                islands.append((first, last))
+        return replace(self, prefix=prefix, islands=tuple(islands))
+
+
+_END = float("inf")
+
+
+def _ranges(positions: Iterable[int]) -> list[Range]:
+    found: list[Range] = []
+    for position in sorted(positions):
+        if found and position <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], position)
+        else:
+            found.append((position, position))
+    return found
+
+
+class CursorFile:
+    """The file of all destinations' progress; belongs to the writer thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._db: sqlite3.Connection = open_database(
+            folder / "cursors.sqlite3", "cursors", synchronous="NORMAL", any_thread=True
+        )
+
+    def load(self, sink: str, epoch: str) -> Progress | None:
+        """What a destination had settled, or None for one that is new to this log."""
+        row = self._db.execute("SELECT body FROM cursor WHERE sink=? AND epoch=?", (sink, epoch)).fetchone()
+        if row is None:
+            return None
+        facts = orjson.loads(row[0])
+        return Progress(**{**facts, "islands": tuple((first, last) for first, last in facts["islands"])})
+
+    def save(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
+        """Remember. A killed process finds it again, a power cut may go back about a second."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "INSERT INTO cursor VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body",
+            [(sink, epoch, orjson.dumps(asdict(state)).decode()) for sink, state in progress],
+        )
+        self._db.execute("COMMIT")
+
+    def refuse(self, sink: str, epoch: str, refused: Sequence[tuple[int, str]], utc_us: int) -> None:
+        """Remember what a destination will never take, and why."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "INSERT OR REPLACE INTO dead_letter VALUES (?,?,?,?,?)",
+            [(sink, epoch, position, reason, utc_us) for position, reason in refused],
+        )
+        self._db.execute("COMMIT")
+
+    def dead_letters(self, sink: str, epoch: str) -> int:
+        """How many records a destination has refused."""
+        count: int = self._db.execute(
+            "SELECT count(*) FROM dead_letter WHERE sink=? AND epoch=?", (sink, epoch)
+        ).fetchone()[0]
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

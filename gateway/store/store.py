@@ -1,0 +1,325 @@
+"""The store as the line sees it: keep, count, read on, settle. What waits for a disk waits on another thread.
+
+Counters and records commit together because they are the same thing: a record carries its session, counter and MIC, and
+a start reads back the counters from the records that are newer than the registry's checkpoint. Nothing else has to be
+written for an uplink, which is what makes one page of flash an uplink possible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from gateway.model import GatewayEui, Record, Refusal
+from gateway.store.cursors import CursorFile, Progress
+from gateway.store.devices import DeviceRegistry
+from gateway.store.known import KnownDevices, Sighting
+from gateway.store.log import LogReader, RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.records import UnknownLayout, counted, decode, encode_frame
+from gateway.store.unopened import UnopenedBudget
+from gateway.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from gateway.model import DevAddr, Device, RadioFrame, Reading, Refused, Session
+
+log = logging.getLogger(__name__)
+
+TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live delivery reads no disk
+FOLLOW_REGISTRY_S = 1.0  # a changed device is known within two seconds
+REGISTRY_SLICE = 500
+CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
+CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
+
+KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVED, Refusal.REPLAY}
+"""What later keys, or a second look, can still make something of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What comes next for a destination: records, positions that hold none any more, and how far this looked."""
+
+    records: Sequence[Record]
+    unreadable: Sequence[int]
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """The store's part of `status`."""
+
+    bytes: int
+    records: int
+    loss_window_ms: int
+    quarantined: int
+    state: str
+    evidence: str
+    head: int
+    epoch: str
+    devices: int
+    commits: int
+    last_sync_ms: float
+
+
+class Store:
+    """The data folder of a running gateway. Open it with `Store.open` (blocking), then `async with`."""
+
+    def __init__(
+        self, folder: Path, gateway_eui: GatewayEui, record_log: RecordLog, registry: DeviceRegistry, interval_s: float
+    ) -> None:
+        self.gateway_eui = gateway_eui
+        self._folder = folder
+        self._log = record_log
+        self._registry = registry
+        self._interval_s = interval_s
+        self._cursors = CursorFile(folder)
+        self._progress: dict[str, Progress] = {}
+        self._dead_letters: dict[str, int] = {}
+        self.known = KnownDevices()
+        self.epoch = record_log.epoch
+        self.head = record_log.head
+        self._tail: deque[Reading] = deque(maxlen=TAIL_RECORDS)  # ends at head
+        self._arrivals: set[asyncio.Future[None]] = set()
+        self._budget = UnopenedBudget(time.monotonic_ns() // 1000)
+        self._bytes = 0
+        self._first = 0
+        self._revision = 0
+
+    # --- opening and closing
+
+    @classmethod
+    def open(cls, folder: Path, gateway_eui: GatewayEui, *, commit_interval_s: float, max_bytes: int) -> Self:
+        """Open or make a store and read back what a crash may have left ahead of the registry. StorageError."""
+        registry = DeviceRegistry.open(folder, any_thread=True)
+        record_log = RecordLog(folder / "log", str(gateway_eui), max_bytes)
+        store = cls(folder, gateway_eui, record_log, registry, commit_interval_s)
+        store._revision = registry.revision()
+        store.known.remember(registry.list())
+        store._recover_counters()
+        store._measure()
+        return store
+
+    def _recover_counters(self) -> None:
+        since = self._registry.checkpointed(self.epoch)
+        recovered = 0
+        for position, body in self._log.bodies_after(since):
+            try:
+                ahead = counted(body)
+            except UnknownLayout as error:
+                log.warning("record %d cannot be read: %s", position, error)
+                continue
+            self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
+            recovered += 1
+        if recovered:
+            log.info("%d records since the last checkpoint: counters of %d sessions", recovered, self.known.unsaved)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._reader = LogReader(self._log.folder)
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._writer = Writer(self._log, self._interval_s, loop, self._arrived)
+        self._writer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Commit what waits, write the checkpoint, close every file."""
+        self._writer.flush()
+        if self._writer.trouble is None:
+            await self._save_checkpoint()
+        self._writer.stop()
+        await asyncio.to_thread(self._writer.join)
+        self._reading.shutdown()
+        self._reader.close()
+        self._log.close()
+        self._cursors.close()
+        self._registry.close()
+
+    # --- the way up
+
+    def candidates(self, dev_addr: DevAddr) -> Sequence[tuple[Device, Session]]:
+        """The devices that may have sent a frame with this address."""
+        return self.known.candidates(dev_addr)
+
+    def accept(self, device: Device, session: Session) -> None:
+        """From now on the next frame of this device is judged by this session."""
+        self.known.accept(device, session)
+
+    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
+        """The position of the reading, once it and its counter are durable. Kept in the order of calls."""
+        return self._writer.keep(reading, session.session_id)
+
+    def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None:
+        """Count a frame that is no uplink of ours; keep it raw if keys that come later could open it."""
+        kept = None
+        if refused.reason in KEPT_UNOPENED and self._budget.admits(refused.dev_addr, frame.heard.monotonic_us):
+            kept = UnopenedFrame(refused.dev_addr, str(refused.reason), encode_frame(frame))
+        self._writer.filtered(str(refused.reason), kept)
+
+    def count_dropped(self, cause: str, frames: int) -> None:
+        """Count frames that were heard and lost on the way here."""
+        self._writer.dropped(cause, frames)
+
+    def books(self) -> Tally:
+        """Heard = filtered + stored + dropped, since this store was made."""
+        return self._writer.books()
+
+    # --- the way out
+
+    def subscribe(self, sink: str) -> Progress:
+        """Where a destination stands; a new one gets everything from now on."""
+        progress = self._cursors.load(sink, self.epoch) or Progress.starting_at(self.head)
+        self._cursors.save(self.epoch, [(sink, progress)])
+        self._progress[sink] = progress
+        self._dead_letters[sink] = self._cursors.dead_letters(sink, self.epoch)
+        return progress
+
+    def progress(self, sink: str) -> Progress:
+        """Where a destination stands now."""
+        return self._progress[sink]
+
+    def dead_letters(self, sink: str) -> int:
+        """How many records a destination has refused for good."""
+        return self._dead_letters[sink]
+
+    async def settle(self, sink: str, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
+        """Remember how far a destination is; back once a killed process would find it."""
+        epoch = self.epoch
+        now_us = time.time_ns() // 1000
+
+        def write() -> None:
+            if refused:
+                self._cursors.refuse(sink, epoch, refused, now_us)
+            self._cursors.save(epoch, [(sink, progress)])
+
+        await asyncio.shield(self._writer.call(write))
+        self._progress[sink] = progress
+        self._dead_letters[sink] += len(refused)
+
+    async def beyond(self, position: int) -> None:
+        """Wait until the log holds more than this position."""
+        while self.head <= position:
+            arrival = asyncio.get_running_loop().create_future()
+            self._arrivals.add(arrival)
+            try:
+                await arrival
+            finally:
+                self._arrivals.discard(arrival)
+
+    async def read(self, after: int, limit: int) -> Batch:
+        """Up to `limit` records above a position, in order."""
+        in_tail = self.head - after
+        if 0 < in_tail <= len(self._tail):
+            start = len(self._tail) - in_tail
+            readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
+            records = [self._record(position, reading) for position, reading in enumerate(readings, after + 1)]
+            return Batch(records, (), after + len(records))
+        rows = await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.read, after, limit)
+        return self._batch(after, [row for row in rows if row[0] <= self.head])
+
+    def _batch(self, after: int, rows: Sequence[tuple[int, bytes]]) -> Batch:
+        records, unreadable = [], []
+        for position, body in rows:
+            try:
+                records.append(self._record(position, decode(body)))
+            except UnknownLayout as error:
+                log.warning("record %d cannot be read: %s", position, error)
+                unreadable.append(position)
+        return Batch(records, unreadable, rows[-1][0] if rows else after)
+
+    def _record(self, position: int, reading: Reading) -> Record:
+        return Record(self.gateway_eui, self.epoch, position, reading)
+
+    def newest(self, count: int) -> list[Record]:
+        """The newest records in memory, newest first."""
+        readings = list(self._tail)[-count:]
+        first = self.head - len(readings) + 1
+        return [self._record(position, reading) for position, reading in enumerate(readings, first)][::-1]
+
+    def _arrived(self, first: int, kept: Sequence[tuple[Reading, int]]) -> None:
+        """A group is durable."""
+        if not kept:
+            return
+        if first != self.head + 1:
+            self._tail.clear()  # the log went on elsewhere after damage: positions in memory end here
+        self.head = first + len(kept) - 1
+        for reading, session_id in kept:
+            self._tail.append(reading)
+            self.known.kept(session_id, _sighting(reading))
+        for arrival in self._arrivals:
+            if not arrival.done():
+                arrival.set_result(None)
+
+    # --- what runs beside the line
+
+    async def keep_house(self) -> None:
+        """Follow the registry, write checkpoints, measure the disk; for as long as the gateway runs."""
+        checkpointed = time.monotonic()
+        while True:
+            await asyncio.sleep(FOLLOW_REGISTRY_S)
+            await self._follow_registry()
+            await self._writer.call(self._measure)
+            waited_s = time.monotonic() - checkpointed
+            if self.known.unsaved and (waited_s > CHECKPOINT_S or self.known.unsaved > CHECKPOINT_SESSIONS):
+                await self._save_checkpoint()
+                checkpointed = time.monotonic()
+
+    async def _follow_registry(self) -> None:
+        """Take in what a command changed, a slice at a time so that a large import does not hold the line."""
+        revision = await self._writer.call(self._registry.revision)
+        if revision == self._revision:
+            return
+        rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
+        self._revision = revision
+        self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
+        for start in range(0, len(rows), REGISTRY_SLICE):
+            self.known.remember(rows[start : start + REGISTRY_SLICE])
+            await asyncio.sleep(0)
+
+    async def _save_checkpoint(self) -> None:
+        """Write back the counters of durable records, and only those: a counter ahead of its record would lose one."""
+        head, taken = self.head, self.known.take_unsaved()
+        try:
+            await self._writer.call(lambda: self._registry.checkpoint(self.epoch, head, taken.items()))
+        except Exception:
+            self.known.put_back(taken)
+            raise
+
+    def _measure(self) -> None:
+        parts = part_files(self._log.folder)
+        self._bytes = sum(part.bytes_on_disk for part in parts)
+        self._first = parts[0].first_position if parts else self.head + 1
+
+    def facts(self) -> StoreFacts:
+        """For `status`."""
+        trouble = self._writer.trouble
+        return StoreFacts(
+            bytes=self._bytes,
+            records=max(0, self.head - self._first + 1),
+            loss_window_ms=round(self._interval_s * 1000),
+            quarantined=self._log.quarantined,
+            state="writing" if trouble is None else "failing",
+            evidence="" if trouble is None else f"the disk refuses: {trouble}; records wait in memory",
+            head=self.head,
+            epoch=self.epoch,
+            devices=self.known.devices,
+            commits=self._writer.commits,
+            last_sync_ms=round(self._writer.sync_s * 1000, 1),
+        )
+
+
+def _sighting(reading: Reading) -> Sighting:
+    battery = next(
+        (m.value for m in reading.decoded.measurements if m.quantity == "battery" and isinstance(m.value, int | float)),
+        None,
+    )
+    return Sighting(reading.f_cnt, reading.phy[-4:], reading.heard.utc_us, battery)

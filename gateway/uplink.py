@@ -1,0 +1,159 @@
+"""One frame, from the antenna into the store.
+
+Hearing is synchronous and quick: read, find whose it is, open, accept. What has to wait, a codec and a commit, waits in
+a task of its own, so that no frame holds the next one; only the frames of one device keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.lorawan.frame import DataFrame
+from gateway.model import OpenedUplink, Reading, Refusal, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.lorawan.frame import JoinRequest, RejoinRequest
+    from gateway.model import Decoded, DevAddr, DevEui, Device, RadioFrame, Session
+    from gateway.radio.concentrator import Concentrator
+
+log = logging.getLogger(__name__)
+
+CARRIED_AT_ONCE = 5_000  # a second of the line's full pace; what comes beyond waits in the radio's bounded queue
+BREATH_FRAMES = 64  # then other tasks have a turn: acknowledgements, connections, the console
+
+
+class Network(Protocol):
+    """Whose a frame is; `lorawan.network.Network` is the real one."""
+
+    def read(self, frame: RadioFrame) -> Refused | DataFrame | JoinRequest | RejoinRequest: ...
+    def open(
+        self, frame: RadioFrame, data: DataFrame, candidates: Sequence[tuple[Device, Session]]
+    ) -> Refused | OpenedUplink: ...
+
+
+class Decoder(Protocol):
+    """What a payload means; `decoding.sandbox.Decoder` is the real one. Answers always, at worst with a problem."""
+
+    async def decode(
+        self,
+        codec: str | None,
+        payload: bytes,
+        f_port: int | None,
+        variables: Mapping[str, str],
+        heard_utc_us: int,
+        dev_eui: DevEui | None = None,
+    ) -> Decoded: ...
+
+
+class Keeper(Protocol):
+    """Where it is kept; `store.store.Store` is the real one."""
+
+    def candidates(self, dev_addr: DevAddr) -> Sequence[tuple[Device, Session]]: ...
+    def accept(self, device: Device, session: Session) -> None: ...
+    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]: ...
+    def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None: ...
+    def count_dropped(self, cause: str, frames: int) -> None: ...
+
+
+class UplinkLine:
+    """Carries frames for as long as the radio hears."""
+
+    def __init__(self, radio: Concentrator, network: Network, store: Keeper, decoder: Decoder) -> None:
+        self._radio = radio
+        self._network = network
+        self._store = store
+        self._decoder = decoder
+        self._room = asyncio.Semaphore(CARRIED_AT_ONCE)
+        self._order = _DeviceOrder()
+        self.taken = 0
+        self.finished = 0
+
+    async def run(self) -> None:
+        """Until the radio is closed and everything heard is kept."""
+        async with asyncio.TaskGroup() as carried:
+            async for frame in self._radio.frames():
+                self.taken += 1
+                match self._hear(frame):
+                    case Refused() as refused:
+                        self._store.keep_unopened(frame, refused)
+                        self.finished += 1
+                    case OpenedUplink() as uplink:
+                        self._store.accept(uplink.device, uplink.session)
+                        await self._room.acquire()
+                        turn = self._order.turn(uplink.device.dev_eui)
+                        carried.create_task(self._carry(uplink, turn))
+                if self.taken % BREATH_FRAMES == 0:
+                    await asyncio.sleep(0)
+
+    def _hear(self, frame: RadioFrame) -> Refused | OpenedUplink:
+        """Whose it is and what it says, or why it goes no further."""
+        message = self._network.read(frame)
+        if isinstance(message, Refused):
+            return message
+        if not isinstance(message, DataFrame):
+            return Refused(Refusal.JOIN_NOT_SERVED, "joins are not answered by this version")
+        return self._network.open(frame, message, self._store.candidates(message.dev_addr))
+
+    async def _carry(self, uplink: OpenedUplink, turn: _Turn) -> None:
+        """Read what it means and keep it: counter and record in one commit."""
+        try:
+            device = uplink.device
+            decoded = await self._decoder.decode(
+                device.codec,
+                uplink.payload,
+                uplink.f_port,
+                device.variables,
+                uplink.frame.heard.utc_us,
+                device.dev_eui,
+            )
+            async with turn:
+                kept = self._store.keep_uplink(Reading.of(uplink, decoded), uplink.session)
+            await kept
+        except Exception:  # a bug costs this frame and is counted; it may not stop the line
+            log.exception("frame of %s (%s) is lost", uplink.device.name, uplink.device.dev_eui)
+            self._store.count_dropped("fault", 1)
+        finally:
+            turn.leave()
+            self._room.release()
+            self.finished += 1
+
+
+class _Turn:
+    """A place in the order of one device's frames: entered when the frame before has left."""
+
+    __slots__ = ("_before", "_done", "_key", "_last")
+
+    def __init__(self, last: dict[DevEui, asyncio.Future[None]], key: DevEui) -> None:
+        self._last = last
+        self._key = key
+        self._before = last.get(key)
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        last[key] = self._done
+
+    async def __aenter__(self) -> None:
+        if self._before is not None and not self._before.done():
+            await self._before
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        if not self._done.done():
+            self._done.set_result(None)
+        if self._last.get(self._key) is self._done:
+            del self._last[self._key]
+
+
+class _DeviceOrder:
+    """Frames of one device are kept in the order they were heard; those of different devices do not wait."""
+
+    def __init__(self) -> None:
+        self._last: dict[DevEui, asyncio.Future[None]] = {}
+
+    def turn(self, dev_eui: DevEui) -> _Turn:
+        return _Turn(self._last, dev_eui)
