@@ -10,14 +10,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.errors import StorageError
 from gateway.lorawan.frame import DataFrame
-from gateway.model import OpenedUplink, Reading, Refusal, Refused
+from gateway.model import Decoded, OpenedUplink, Reading, Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.lorawan.frame import JoinRequest, RejoinRequest
-    from gateway.model import Decoded, DevAddr, DevEui, Device, RadioFrame, Session
+    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Session
     from gateway.radio.concentrator import Concentrator
 
 log = logging.getLogger(__name__)
@@ -56,21 +57,30 @@ class Keeper(Protocol):
     def accept(self, device: Device, session: Session) -> None: ...
     def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]: ...
     def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None: ...
-    def count_dropped(self, cause: str, frames: int) -> None: ...
+
+
+class Onlooker(Protocol):
+    """Who watches the line go by: `tail`, the console. May not wait."""
+
+    def kept(self, position: int, reading: Reading) -> None: ...
+    def refused(self, frame: RadioFrame, refused: Refused) -> None: ...
 
 
 class UplinkLine:
     """Carries frames for as long as the radio hears."""
 
-    def __init__(self, radio: Concentrator, network: Network, store: Keeper, decoder: Decoder) -> None:
+    def __init__(
+        self, radio: Concentrator, network: Network, store: Keeper, decoder: Decoder, onlooker: Onlooker
+    ) -> None:
         self._radio = radio
         self._network = network
         self._store = store
         self._decoder = decoder
+        self._onlooker = onlooker
         self._room = asyncio.Semaphore(CARRIED_AT_ONCE)
         self._order = _DeviceOrder()
-        self.taken = 0
-        self.finished = 0
+        self.taken = 0  # frames from the radio
+        self.booked = 0  # frames that the store has been told of, as stored, filtered or dropped
 
     async def run(self) -> None:
         """Until the radio is closed and everything heard is kept."""
@@ -80,7 +90,8 @@ class UplinkLine:
                 match self._hear(frame):
                     case Refused() as refused:
                         self._store.keep_unopened(frame, refused)
-                        self.finished += 1
+                        self.booked += 1
+                        self._onlooker.refused(frame, refused)
                     case OpenedUplink() as uplink:
                         self._store.accept(uplink.device, uplink.session)
                         await self._room.acquire()
@@ -101,7 +112,21 @@ class UplinkLine:
     async def _carry(self, uplink: OpenedUplink, turn: _Turn) -> None:
         """Read what it means and keep it: counter and record in one commit."""
         try:
-            device = uplink.device
+            reading = await self._read(uplink)
+            async with turn:
+                kept = self._store.keep_uplink(reading, uplink.session)
+                self.booked += 1
+            self._onlooker.kept(await kept, reading)
+        except StorageError:  # only at a stop with a disk that refuses: until then the store holds on
+            log.exception("the reading of %s is lost", uplink.device.name)
+        finally:
+            turn.leave()
+            self._room.release()
+
+    async def _read(self, uplink: OpenedUplink) -> Reading:
+        """What it means. A codec can fail, and so can what runs it; a reading cannot."""
+        device = uplink.device
+        try:
             decoded = await self._decoder.decode(
                 device.codec,
                 uplink.payload,
@@ -110,16 +135,10 @@ class UplinkLine:
                 uplink.frame.heard.utc_us,
                 device.dev_eui,
             )
-            async with turn:
-                kept = self._store.keep_uplink(Reading.of(uplink, decoded), uplink.session)
-            await kept
-        except Exception:  # a bug costs this frame and is counted; it may not stop the line
-            log.exception("frame of %s (%s) is lost", uplink.device.name, uplink.device.dev_eui)
-            self._store.count_dropped("fault", 1)
-        finally:
-            turn.leave()
-            self._room.release()
-            self.finished += 1
+        except Exception as error:
+            log.exception("the payload of %s (%s) could not be read", device.name, device.dev_eui)
+            decoded = Decoded(problem=f"the codec could not be run: {error}")
+        return Reading.of(uplink, decoded)
 
 
 class _Turn:

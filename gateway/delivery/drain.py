@@ -149,13 +149,12 @@ class Drain:
 
     async def _carry(self, link: Link) -> None:
         """Run both lanes until the connection is lost."""
-        lanes = [self._strict_lane(link)]
-        if self._manners.live_first:
-            lanes = [self._live_lane(link), self._backlog_lane(link)]
+        lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
-                for lane in (*lanes, self._watch(link), self._keep_announcing(link), self._observe()):
-                    tasks.create_task(lane)
+                for duty in (*lanes, self._watch, self._keep_announcing):
+                    tasks.create_task(duty(link))
+                tasks.create_task(self._observe())
         except BaseExceptionGroup as reasons:
             raise _worst(reasons) from None
 

@@ -132,6 +132,7 @@ class RecordLog:
     def __init__(self, folder: Path, gateway_eui: str, max_bytes: int) -> None:
         self.folder = folder
         self.gateway_eui = gateway_eui
+        self.max_bytes = max_bytes
         self.part_bytes = min(MAX_PART_BYTES, max(MIN_PART_BYTES, max_bytes // PARTS_WITHIN_LIMIT))
         self.quarantined = 0
         self.tally = Tally()

@@ -215,7 +215,7 @@ def _boot_bytes(boot_id: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _boot_text(boot: bytes) -> str:
-    return str(uuid.UUID(bytes=boot))
+    return uuid.UUID(bytes=boot).hex
 
 
 def _pack_radio(source: Reading | RadioFrame, kind: int, first: int, second: int) -> bytes:

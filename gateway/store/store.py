@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live delivery reads no disk
+RECALLED_RECORDS = 50
 FOLLOW_REGISTRY_S = 1.0  # a changed device is known within two seconds
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
@@ -57,6 +59,7 @@ class StoreFacts:
     """The store's part of `status`."""
 
     bytes: int
+    max_bytes: int
     records: int
     loss_window_ms: int
     quarantined: int
@@ -80,6 +83,7 @@ class Store:
         self._log = record_log
         self._registry = registry
         self._interval_s = interval_s
+        self._max_bytes = record_log.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
         self._dead_letters: dict[str, int] = {}
@@ -104,6 +108,7 @@ class Store:
         store._revision = registry.revision()
         store.known.remember(registry.list())
         store._recover_counters()
+        store._recall_tail()
         store._measure()
         return store
 
@@ -120,6 +125,15 @@ class Store:
             recovered += 1
         if recovered:
             log.info("%d records since the last checkpoint: counters of %d sessions", recovered, self.known.unsaved)
+
+    def _recall_tail(self) -> None:
+        """The newest readings of before, so that a technician who comes after a restart sees them."""
+        reader = LogReader(self._log.folder)
+        with closing(reader):
+            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS)
+        readings = self._batch(0, rows).records
+        if readings and readings[-1].position - readings[0].position == len(readings) - 1:
+            self._tail.extend(record.reading for record in readings)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -221,7 +235,7 @@ class Store:
         if 0 < in_tail <= len(self._tail):
             start = len(self._tail) - in_tail
             readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
-            records = [self._record(position, reading) for position, reading in enumerate(readings, after + 1)]
+            records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
         rows = await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.read, after, limit)
         return self._batch(after, [row for row in rows if row[0] <= self.head])
@@ -230,20 +244,22 @@ class Store:
         records, unreadable = [], []
         for position, body in rows:
             try:
-                records.append(self._record(position, decode(body)))
+                records.append(self.record(position, decode(body)))
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
                 unreadable.append(position)
         return Batch(records, unreadable, rows[-1][0] if rows else after)
 
-    def _record(self, position: int, reading: Reading) -> Record:
+    def record(self, position: int, reading: Reading) -> Record:
+        """A reading with its place in this log."""
         return Record(self.gateway_eui, self.epoch, position, reading)
 
     def newest(self, count: int) -> list[Record]:
-        """The newest records in memory, newest first."""
+        """The newest records in memory, oldest first."""
         readings = list(self._tail)[-count:]
-        first = self.head - len(readings) + 1
-        return [self._record(position, reading) for position, reading in enumerate(readings, first)][::-1]
+        return [
+            self.record(position, reading) for position, reading in enumerate(readings, self.head - len(readings) + 1)
+        ]
 
     def _arrived(self, first: int, kept: Sequence[tuple[Reading, int]]) -> None:
         """A group is durable."""
@@ -304,6 +320,7 @@ class Store:
         trouble = self._writer.trouble
         return StoreFacts(
             bytes=self._bytes,
+            max_bytes=self._max_bytes,
             records=max(0, self.head - self._first + 1),
             loss_window_ms=round(self._interval_s * 1000),
             quarantined=self._log.quarantined,

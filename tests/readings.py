@@ -20,7 +20,7 @@ from gateway.model import (
     TimeQuality,
 )
 
-BOOT_ID = "5ad7d1c5-6a55-4b7c-9a3b-0d5f1f0c9d11"
+BOOT_ID = "5ad7d1c56a554b7c9a3b0d5f1f0c9d11"
 STAMP = Stamp(1_795_428_902_123_000, TimeQuality.NTP, 50, BOOT_ID, 81_000_000)
 KEY = AesKey(bytes(range(16)))
 

@@ -1,0 +1,150 @@
+"""What the running gateway shows of itself: `status`, the pages, `tail`, and what is told to destinations.
+
+The balance is the proof that nothing is lost in silence: what the line handed over is compared with what the store has
+booked, and each destination's obligations with what became of them. Zero, always.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateway import __version__
+from gateway.console.feed import Feed
+from gateway.delivery.drain import age_s
+from gateway.wire.own_json import reading_json, unopened_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from gateway.delivery.drain import Drain
+    from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.radio.concentrator import Concentrator
+    from gateway.store.store import Store
+    from gateway.uplink import UplinkLine
+
+
+class GatewayView:
+    """The daemon as its console sees it (`console.view.View`), and the line's onlooker."""
+
+    def __init__(
+        self, gateway_eui: GatewayEui, name: str, radio: Concentrator, store: Store, now: Callable[[], Stamp]
+    ) -> None:
+        self._gateway_eui = gateway_eui
+        self._name = name
+        self._radio = radio
+        self._store = store
+        self._now = now
+        self._started_s = time.monotonic()
+        books = store.books()
+        self._booked_before = books.stored + sum(books.filtered.values())
+        self._last_heard: Stamp | None = None
+        self._feed: Feed[Record | tuple[RadioFrame, Refused]] = Feed(self._shape)
+        self._line: UplinkLine | None = None
+        self._drains: Sequence[Drain] = ()
+        for record in store.newest(50):
+            self._feed.publish(record)
+
+    def watch(self, line: UplinkLine, drains: Sequence[Drain]) -> None:
+        """The parts that were made after this view."""
+        self._line = line
+        self._drains = drains
+
+    # --- the line's onlooker
+
+    def kept(self, position: int, reading: Reading) -> None:
+        """A reading is durable."""
+        self._last_heard = reading.heard
+        self._feed.publish(self._store.record(position, reading))
+
+    def refused(self, frame: RadioFrame, refused: Refused) -> None:
+        """A frame goes no further."""
+        self._last_heard = frame.heard
+        self._feed.publish((frame, refused), opened=False)
+
+    # --- for the console
+
+    def recent(self) -> Sequence[dict[str, Any]]:
+        """The latest readings, newest first."""
+        return self._feed.recent()
+
+    def follow(self, *, raw: bool = False) -> AsyncGenerator[dict[str, Any], None]:
+        """Readings as they come; with `raw` also frames that are nobody's."""
+        return self._feed.follow(raw=raw)
+
+    def _shape(self, item: Record | tuple[RadioFrame, Refused]) -> dict[str, Any]:
+        if isinstance(item, tuple):
+            return unopened_json(self._gateway_eui, *item)
+        return reading_json(item)
+
+    def status(self) -> dict[str, Any]:
+        """The state now, as contract section 2 shapes it."""
+        now = self._now()
+        return {
+            "gateway_eui": str(self._gateway_eui),
+            "gateway_name": self._name,
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started_s),
+            "clock": {"quality": str(now.quality), "uncertainty_ms": now.uncertainty_ms},
+            "radio": self._radio_status(now),
+            "store": self._store_status(),
+            "sinks": [self._sink_status(drain, now) for drain in self._drains],
+            "lns": [],
+        }
+
+    def _radio_status(self, now: Stamp) -> dict[str, Any]:
+        health, books = self._radio.health(), self._store.books()
+        return {
+            "type": health.type,
+            "state": health.state,
+            "evidence": health.evidence,
+            "heard": books.heard,
+            "filtered": sum(books.filtered.values()),
+            "stored": books.stored,
+            "dropped": sum(books.dropped.values()),
+            "refused": dict(books.filtered),
+            "dropped_by_cause": dict(books.dropped),
+            "input": dict(health.refused),
+            "last_heard_s": None if self._last_heard is None else round(age_s(self._last_heard, now), 1),
+            "receivers": list(health.receivers),
+        }
+
+    def _store_status(self) -> dict[str, Any]:
+        facts = self._store.facts()
+        return {
+            "state": facts.state,
+            "evidence": facts.evidence,
+            "bytes": facts.bytes,
+            "max_bytes": facts.max_bytes,
+            "records": facts.records,
+            "loss_window_ms": facts.loss_window_ms,
+            "quarantined": facts.quarantined,
+            "unopened_kept": self._store.books().unopened_kept,
+            "balance": self.balance(),
+            "devices": facts.devices,
+            "epoch": facts.epoch,
+            "head": facts.head,
+            "last_sync_ms": facts.last_sync_ms,
+        }
+
+    def _sink_status(self, drain: Drain, now: Stamp) -> dict[str, Any]:
+        progress = self._store.progress(drain.name)
+        return {
+            "name": drain.name,
+            "state": drain.state,
+            "evidence": drain.evidence,
+            "acknowledged": progress.acknowledged,
+            "queued": progress.queued(self._store.head),
+            "given_up": progress.given_up,
+            "skipped": progress.skipped,
+            "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
+            "dead_letters": self._store.dead_letters(drain.name),
+        }
+
+    def balance(self) -> int:
+        """Zero when every frame is accounted for, once: on the way up, and for each destination."""
+        books = self._store.books()
+        booked = 0 if self._line is None else self._line.booked
+        unbooked = books.stored + sum(books.filtered.values()) - self._booked_before - booked
+        owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
+        return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))

@@ -1,0 +1,55 @@
+"""The cursor algebra (store sheet, T-06), held against a set of positions."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.store.cursors import Progress
+
+position = st.integers(1, 60)
+step = st.one_of(
+    st.tuples(st.just("acknowledge"), st.lists(position, max_size=8)),
+    st.tuples(st.just("give_up"), st.lists(position, max_size=8)),
+    st.tuples(st.just("skip"), st.tuples(position, position)),
+    st.tuples(st.just("give_up_through"), position),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(begin=st.integers(0, 20), steps=st.lists(step, max_size=20), head=st.integers(0, 70))
+def test_every_history_of_settling_agrees_with_a_plain_set(begin, steps, head):
+    progress = Progress.starting_at(begin)
+    settled = set(range(begin + 1))
+    counts = {"acknowledge": 0, "give_up": 0, "skip": 0}
+    for kind, what in steps:
+        match kind:
+            case "skip":
+                progress = progress.skip(*what)
+                new = set(range(what[0], what[1] + 1)) - settled
+            case "give_up_through":
+                progress = progress.give_up_through(what)
+                new = set(range(1, what + 1)) - settled
+            case _:
+                progress = getattr(progress, kind)(what)
+                new = set(what) - settled
+        settled |= new
+        counts[kind.removesuffix("_through")] += len(new)
+    assert (progress.acknowledged, progress.given_up, progress.skipped) == tuple(counts.values())
+    assert all(progress.is_settled(number) == (number in settled) for number in range(1, 70))
+    assert progress.prefix == next(number for number in range(200) if number + 1 not in settled and number >= begin)
+    waiting = [number for number in range(begin + 1, head + 1) if number not in settled]
+    assert progress.queued(head) == len(waiting)
+    if head >= max(settled):
+        assert progress.balance(head) == 0
+
+
+def test_out_of_order_acknowledgements_move_the_prefix_only_when_the_hole_closes():
+    progress = Progress.starting_at(0).acknowledge([2, 3, 5])
+    assert (progress.prefix, progress.islands) == (0, ((2, 3), (5, 5)))
+    progress = progress.acknowledge([1])
+    assert (progress.prefix, progress.islands) == (3, ((5, 5),))
+
+
+def test_a_position_acknowledged_twice_counts_once():
+    assert Progress.starting_at(0).acknowledge([1, 1]).acknowledge([1]).acknowledged == 1
