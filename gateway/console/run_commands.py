@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import threading
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from gateway.console.arguments import add_command, positive, whole
 from gateway.console.settings_commands import settings_path
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from gateway.console.arguments import Commands
@@ -28,7 +28,9 @@ def register(commands: Commands) -> None:
         "the daemon without settings: a small virtual city, a line per reading, pages on http://127.0.0.1:8080",
     )
     parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=positive, help="stop by itself after this time")
-    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder"
+    )
     parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same city and the same losses")
     parser.add_argument("--speed", metavar="X", type=positive, default=1.0, help="60: an hour passes in a minute")
 
