@@ -1,0 +1,102 @@
+"""Building blocks of the command line that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gateway.model import DevEui
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Commands = argparse._SubParsersAction[Any]
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole name only: a script must not change its meaning when an option is added."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how to learn more; exit 2."""
+        self.exit(2, f"{self.prog}: {message}\n→ {self.prog} --help\n")
+
+
+def shared_options() -> argparse.ArgumentParser:
+    """`--config`, before and after the subcommand: absent where it was not given, so that neither place hides it."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="settings file (else $LORAWAN_GATEWAY_CONFIG, else /etc/lorawan-gateway/gateway.toml)",
+    )
+    return options
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    *,
+    more: str = "",
+    json: bool = False,
+) -> Parser:
+    """A command that is done by `run`; with `json`, it has `--json`."""
+    parser: Parser = commands.add_parser(
+        name, help=summary, description=sentence(summary), epilog=more, parents=[shared_options()]
+    )
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_group(commands: Commands, name: str, summary: str) -> Commands:
+    """A command that has commands of its own."""
+    parser: Parser = commands.add_parser(name, help=summary, description=sentence(summary), parents=[shared_options()])
+    return parser.add_subparsers(metavar="COMMAND", required=True)
+
+
+def sentence(summary: str) -> str:
+    """A summary as it opens a help page."""
+    return summary[:1].upper() + summary[1:] + "."
+
+
+def dev_eui(text: str) -> DevEui:
+    """A DevEUI on the command line."""
+    try:
+        return DevEui.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive(text: str) -> float:
+    """A number above zero on the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 on the command line."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` on the command line."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()

@@ -1,0 +1,73 @@
+"""`run` and `demo`: the daemon, with a settings file and without one."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.console.arguments import add_command, positive, whole
+from gateway.console.settings_commands import settings_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.console.arguments import Commands
+
+
+def register(commands: Commands) -> None:
+    """Add the commands of this module."""
+    add_command(commands, "run", run, "the daemon")
+    parser = add_command(
+        commands,
+        "demo",
+        demo,
+        "the daemon without settings: a small virtual city, a line per reading, pages on http://127.0.0.1:8080",
+    )
+    parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=positive, help="stop by itself after this time")
+    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder")
+    parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same city and the same losses")
+    parser.add_argument("--speed", metavar="X", type=positive, default=1.0, help="60: an hour passes in a minute")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon until it is told to stop."""
+    with stopping_is_fine():
+        from gateway import daemon
+        from gateway.settings import load_for_run
+
+        return daemon.run(load_for_run(settings_path(arguments)))
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run the demo until it is told to stop."""
+    with stopping_is_fine():
+        from gateway import daemon
+
+        options = daemon.DemoOptions(
+            for_s=arguments.for_s, data_dir=arguments.data_dir, seed=arguments.seed, speed=arguments.speed
+        )
+        return daemon.demo(options)
+    return 0
+
+
+@contextmanager
+def stopping_is_fine() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a command that runs until it is told to stop: its caller goes on behind the `with`.
+
+    Commands that install handlers of their own (the daemon) replace these; they cover the time before and after.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,219 @@
+"""What concerns more than one key: logins that lack a half, TLS keys without TLS, two parts on one port.
+
+The rules read the raw tables, not the validated ones, so that they find their problems even while other keys are
+still wrong: a person gets all problems in one go. A value that is no value of its kind has been reported elsewhere
+and is passed over here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.settings.values import (
+    ENCRYPTED_SCHEMES,
+    LOOPBACK_HOSTS,
+    Address,
+    read_listen,
+    read_secret,
+    read_server,
+    secret_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gateway.settings.toml_file import KeyPath
+
+    Found = Iterator[tuple[KeyPath, str]]
+    Raw = Mapping[str, Any]
+
+T = TypeVar("T")
+
+
+def contradictions(raw: Raw) -> Found:
+    """Key and sentence for all that does not go together."""
+    yield from _position(_table(raw, "gateway"))
+    yield from _chip(_table(raw, "radio"))
+    yield from _ports(raw)
+    for kind in ("lns", "sink"):
+        for name, table in _tables(raw, kind):
+            path = (kind, name)
+            yield from _login(path, table)
+            yield from _tls(path, table)
+    for name, table in _tables(raw, "lns"):
+        yield from _network_server(("lns", name), table, raw)
+    for name, table in _tables(raw, "sink"):
+        yield from _sink(("sink", name), table)
+    yield from _shared(
+        raw, "mqtt", ("url", "client_id"), "a broker closes the connection of the first when both log in"
+    )
+    yield from _shared(raw, "file", ("path",), "their lines would mix")
+
+
+def _position(gateway: Raw) -> Found:
+    for one, other in (("latitude", "longitude"), ("longitude", "latitude")):
+        if one in gateway and other not in gateway:
+            yield ("gateway", one), f"stands without {other}"
+
+
+def _chip(radio: Raw) -> Found:
+    if radio.get("type") not in {"libloragw", "sx1302"}:
+        return
+    if "spi" in radio and "usb" in radio:
+        yield ("radio", "usb"), "and spi are both set; a chip hangs on one of them"
+    if "board" not in radio:
+        if "spi" not in radio and "usb" not in radio:
+            yield ("radio", "board"), 'is missing, for example "rak2287"; or name spi or usb, and reset'
+        elif "spi" in radio and "reset" not in radio:
+            yield ("radio", "reset"), 'is missing, for example "pinctrl-bcm2711:17"; or name a board'
+
+
+def _ports(raw: Raw) -> Found:
+    radio, console = _listen(raw, "radio"), _listen(raw, "console")
+    if radio and console and radio.port == console.port != 0:
+        yield ("console", "listen"), f"has port {console.port}, as radio.listen has; give the console another one"
+
+
+def _listen(raw: Raw, table: str) -> Address | None:
+    return _attempt(read_listen, _table(raw, table).get("listen"))
+
+
+def _login(path: KeyPath, table: Raw) -> Found:
+    if "password_file" in table and "username" not in table:
+        yield (*path, "password_file"), "stands without username"
+    if "token_file" in table and "password_file" in table:
+        yield (*path, "token_file"), "and password_file are both set; a login has one of them"
+    if "cert_file" in table and "key_file" not in table:
+        yield (*path, "cert_file"), "stands without key_file"
+    if "key_file" in table and "cert_file" not in table:
+        yield (*path, "key_file"), "stands without cert_file"
+
+
+def _tls(path: KeyPath, table: Raw) -> Found:
+    url_key = next((key for key in ("url", "server") if isinstance(table.get(key), str)), None)
+    if url_key is None or "cups" in table:
+        return
+    scheme, separator, _ = table[url_key].partition("://")
+    encrypted = {"mqtt": "mqtts", "http": "https", "ws": "wss", "nats": "tls"}.get(scheme)
+    if not separator or encrypted is None or scheme in ENCRYPTED_SCHEMES:
+        return
+    for key in ("ca_file", "cert_file", "key_file"):
+        # History and login servers of the same sink may be the ones that need the certificate.
+        others = (table.get("oauth_url"), table.get("history_url"))
+        if key in table and not any(isinstance(other, str) and other.startswith("https:") for other in others):
+            yield (*path, key), f"has no use with {scheme}://; write {encrypted}:// in {url_key}"
+
+
+def _network_server(path: KeyPath, table: Raw, raw: Raw) -> Found:
+    match table.get("type"):
+        case "basics-station":
+            if "server" not in table and "cups" not in table:
+                yield (*path, "server"), 'is missing, for example "wss://lns.example.org:8887"; or name cups'
+            yield from _plain_web_socket(path, table)
+            if "token_file" in table and "key_file" in table:
+                yield (*path, "token_file"), "and key_file are both set; a network server wants one of them"
+        case "semtech-udp":
+            listen, server = _listen(raw, "radio"), _attempt(read_server, table.get("server"))
+            local = LOOPBACK_HOSTS | ({listen.host} if listen else set())
+            if listen and server and server.port == listen.port and server.host in local:
+                yield (*path, "server"), f"is our own radio.listen ({listen}): every frame would go round in a circle"
+
+
+def _plain_web_socket(path: KeyPath, table: Raw) -> Found:
+    server = table.get("server")
+    if not isinstance(server, str) or not server.startswith("ws://") or table.get("insecure") is True:
+        return
+    host = re.sub(r":\d*$", "", server.removeprefix("ws://").partition("/")[0]).strip("[]")
+    if host not in LOOPBACK_HOSTS and not host.startswith("127."):
+        yield (*path, "server"), "is not encrypted; write wss://, or insecure = true when the way there is safe"
+
+
+def _sink(path: KeyPath, table: Raw) -> Found:
+    match table.get("type"):
+        case "mqtt":
+            yield from _application(path, table)
+        case "ngsi-v2" | "ngsi-ld" if "oauth_url" in table:
+            for key in ("client_id", "client_secret_file"):
+                if key not in table:
+                    yield (*path, key), "is missing: oauth_url needs it"
+
+
+def _application(path: KeyPath, table: Raw) -> Found:
+    form, application = table.get("format"), table.get("application")
+    if form in {"chirpstack", "ttn"} and application is None:
+        what = "its UUID or name" if form == "chirpstack" else "its id"
+        yield (*path, "application"), f'is missing: format "{form}" needs the application, {what}'
+    if form == "ttn":
+        for key in ("application", "tenant"):
+            # The Things Stack: ids are 2 to 36 lower case letters, digits and single dashes.
+            value = table.get(key)
+            if isinstance(value, str) and not re.fullmatch(r"(?=.{2,36}$)[a-z0-9]+(?:-[a-z0-9]+)*", value):
+                yield (*path, key), "is no id of The Things Stack: 2 to 36 lower case letters, digits and single dashes"
+
+
+def _shared(raw: Raw, type_: str, keys: tuple[str, ...], why: str) -> Found:
+    first: dict[tuple[str, ...], str] = {}
+    for name, table in _tables(raw, "sink"):
+        values = tuple(value for key in keys if isinstance(value := table.get(key), str))
+        if table.get("type") != type_ or len(values) != len(keys):
+            continue
+        if values in first:
+            yield ("sink", name, keys[-1]), f"is that of sink.{first[values]} too: {why}"
+        else:
+            first[values] = name
+
+
+# --- files beside the settings --------------------------------------------------------------------------------------
+
+
+def secret_files(raw: Raw) -> Iterator[tuple[KeyPath, str, bool]]:
+    """What is wrong (True) or worth knowing (False) about the files that hold secrets."""
+    for kind in ("lns", "sink"):
+        for name, table in _tables(raw, kind):
+            for key, value in table.items():
+                secret = _attempt(read_secret, value) if key.endswith("_file") else None
+                if secret is None:
+                    continue
+                if secret.is_credential and not os.environ.get("CREDENTIALS_DIRECTORY"):
+                    yield (
+                        (kind, name, key),
+                        "is handed over by systemd at the start of the service: not looked at",
+                        False,
+                    )
+                    continue
+                yield from (((kind, name, key), text, bad) for text, bad in _secret_file(key, secret_path(secret)))
+
+
+def _secret_file(key: str, path: os.PathLike[str]) -> Iterator[tuple[str, bool]]:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - one look: it opens and has something in it
+            if not file.read(1):
+                yield f"names {path}, which is empty", True
+            elif key not in {"ca_file", "cert_file"} and os.fstat(file.fileno()).st_mode & 0o004:
+                yield f"names {path}, which everybody on this machine may read: chmod o-r {path}", False
+    except OSError as error:
+        yield f"names {path}, which cannot be read: {error.strerror}", True
+
+
+# --- reading raw tables ---------------------------------------------------------------------------------------------
+
+
+def _table(raw: Raw, key: str) -> Raw:
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _tables(raw: Raw, kind: str) -> Iterator[tuple[str, Raw]]:
+    for name, table in _table(raw, kind).items():
+        if isinstance(table, dict):
+            yield name, table
+
+
+def _attempt(read: Callable[[object], T], value: object) -> T | None:
+    """The value, or None where it is missing or wrong, which its own key reports."""
+    try:
+        return None if value is None else read(value)
+    except ValueError:
+        return None
