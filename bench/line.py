@@ -49,7 +49,7 @@ def _measure(devices: int, broker: str | None) -> None:
         began = time.perf_counter()
         daemon, port = running.enter_context(_daemon(folder, broker_port))
         control = ControlClient(folder / "data")
-        ready_s = _until(control, lambda status: True, began)
+        ready_s = _until(control, bool, began)
         sent = list(datagrams(devices, FRAMES))
         began = time.perf_counter()
         _send(sent, port)

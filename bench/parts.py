@@ -77,4 +77,6 @@ def _lookup(devices: int) -> None:
         known.candidates(address)
     cold = (time.perf_counter() - began) / devices * 1e6
     hot = each_us(lambda: known.candidates(addresses[-1]), 100_000)
-    print(f"  lookup among {devices:7,d}       {cold:8.1f} each once, {hot:.2f} again; read at start in {loading_s:.2f} s")
+    print(
+        f"  lookup among {devices:7,d}       {cold:8.1f} each once, {hot:.2f} again; read at start in {loading_s:.2f} s"
+    )

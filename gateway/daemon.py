@@ -182,7 +182,7 @@ async def _last_deliveries(store: Store, drains: Sequence[Drain]) -> None:
     """Let connected destinations take what has just been kept, for a moment."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + LAST_DELIVERIES_S
-    while loop.time() < until_s and any(
+    while loop.time() < until_s and any(  # noqa: ASYNC110 - several drains, a few looks, once
         drain.state == "connected" and store.progress(drain.name).queued(store.head) for drain in drains
     ):
         await asyncio.sleep(0.05)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SinkSettings,
         VirtualRadioSettings,
     )
+    from gateway.simulator.scenario import Scenario
 
     Now = Callable[[], Stamp]
 

@@ -16,7 +16,13 @@ from gateway.console.status_page import reading_line
 from gateway.console.terminal import say
 from gateway.console.wording import counted
 from gateway.settings import Settings
-from gateway.settings.models import CodecsSettings, ConsoleSettings, GatewaySettings, StoreSettings, VirtualRadioSettings
+from gateway.settings.models import (
+    CodecsSettings,
+    ConsoleSettings,
+    GatewaySettings,
+    StoreSettings,
+    VirtualRadioSettings,
+)
 from gateway.settings.values import Address
 from gateway.store.devices import DeviceRegistry, NewDevice
 
@@ -72,9 +78,10 @@ def _console_address() -> Address:
 
 def _register_city(settings: Settings) -> None:
     """Enter the city's devices; those of an earlier demo in the same folder are there already."""
+    assert isinstance(settings.radio, VirtualRadioSettings)
+    city = parts.scenario(settings.radio).devices()
     with DeviceRegistry.open(settings.store.path) as registry:
         known = {row.device.dev_eui for row in registry.list()}
-        city = parts.scenario(settings.radio).devices()
         registry.add_all([NewDevice(device, session) for device, session in city if device.dev_eui not in known])
 
 
@@ -108,7 +115,7 @@ class _Audience:
         """What came of it."""
         radio, store = self._status["radio"], self._status["store"]
         print()
-        print(f"Heard {counted(radio['heard'], 'frame')} in {self._status['uptime_s']} s.")
+        print(f"Heard {counted(radio['heard'], 'frame', 'frames')} in {self._status['uptime_s']} s.")
         for codec, readings in sorted(self._kinds.items()):
             print(f"  {readings:6d} readings by {codec}")
         for reason, frames in sorted(radio["refused"].items()):

@@ -67,7 +67,7 @@ def test(catalogue: Catalogue, names: Sequence[str]) -> Json:
     return {"passed": passed, "failed": len(results) - passed, "results": results}
 
 
-def decode(  # noqa: PLR0917 - the options of the command, in its order
+def decode(
     catalogue: Catalogue,
     name_or_file: str,
     payload: bytes,
