@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 def demo(arguments: argparse.Namespace) -> int:
     """Run the demo until it is told to stop."""
     with stopping_is_fine():
-        from gateway import daemon
+        from gateway.console import demo as city
 
-        options = daemon.DemoOptions(
+        options = city.DemoOptions(
             for_s=arguments.for_s, data_dir=arguments.data_dir, seed=arguments.seed, speed=arguments.speed
         )
-        return daemon.demo(options)
+        return city.demo(options)
     return 0
 
 

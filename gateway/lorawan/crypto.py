@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.model import AesKey, DevAddr
 
 KEYS_KEPT = 4_096
-"""Keys kept ready by default: two for each of 2,048 sessions of 1.0.x, about 8 MB."""
+"""Keys kept ready by default: two for each of 2,048 sessions of 1.0.x, about 9 MB."""
 
 _BLOCK = 16
 # 0x49 | ConfFCnt | TxDr | TxCh | Dir | DevAddr | FCnt | 0x00 | length of the message

@@ -245,6 +245,16 @@ def test_a_counter_runs_through_the_turn_without_a_gap():
         assert bench.accept(bench.seal(f_cnt)).gap_before == 0
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("last", "old"), [(0xFFFF_FFFF, 0xFFFF_0005), (0xFFFF_FFF0, 0xFFFE_0005), (0xFFFF_FFF0, 5), (0xFFF8_0000, 5)]
+)
+def test_there_is_no_counter_behind_the_last_one(version, last, old):
+    bench, stranger = Bench(version, f_cnt_up=last), Bench(version, number=2)
+    assert bench.hear(stranger.seal(5)).reason is Refusal.BAD_MIC
+    assert bench.hear(bench.seal(old)).reason is Refusal.REPLAY
+
+
 def test_a_counter_further_ahead_than_we_try_is_not_recognized():
     bench = Bench(f_cnt_up=0)
     assert bench.hear(bench.seal((TURNS + 1) * 65_536)).reason is Refusal.BAD_MIC
@@ -307,11 +317,12 @@ def test_what_other_receivers_hear_of_one_transmission_is_a_copy(version):
 
 
 @BOTH
-def test_what_one_receiver_hears_twice_was_sent_twice(version):
+@pytest.mark.parametrize("at_s", [0.5, 3])
+def test_what_one_receiver_hears_twice_was_sent_twice(version, at_s):
     bench = Bench(version)
     phy = bench.seal(1)
     bench.accept(phy)
-    refused = bench.hear(phy, at_s=3)
+    refused = bench.hear(phy, at_s=at_s)
     assert (refused.reason, refused.dev_eui) == (Refusal.REPETITION, bench.device.dev_eui)
 
 
@@ -370,6 +381,7 @@ def test_1_1_repeats_on_another_channel_under_another_mic():
     bench.accept(first)
     refused = bench.hear(second, receiver="tower", frequency_hz=868_300_000, at_s=1)
     assert refused.reason is Refusal.REPETITION
+    assert bench.hear(second, receiver="church", frequency_hz=868_300_000, at_s=1.1).reason is Refusal.COPY
     bench.network = Network(EU868)
     assert bench.hear(second, frequency_hz=868_300_000, at_s=9).reason is Refusal.REPETITION
 
@@ -385,6 +397,15 @@ def test_an_unchecked_device_that_always_starts_over_with_the_same_words_is_hear
     bench.network = Network(EU868)
     assert bench.hear(phy, at_s=10_000).reason is Refusal.REPETITION
     assert bench.accept(phy, at_s=10_000 + span_s + 1).counter_reset
+
+
+def test_a_counter_used_again_is_remembered_from_then_on():
+    bench = Bench(network=Network(EU868, frames_kept=2), skip_f_cnt_check=True)
+    before, between, after = bench.seal(0, payload=b"one"), bench.seal(1), bench.seal(0, payload=b"two")
+    for at_s, phy in enumerate([before, between, after, bench.seal(2)]):
+        bench.accept(phy, at_s=at_s)
+    assert bench.hear(after, at_s=10).reason is Refusal.REPETITION
+    assert bench.hear(between, at_s=10).counter_reset
 
 
 def test_a_frame_that_could_not_be_stored_is_new_when_it_comes_again():
@@ -456,6 +477,16 @@ def test_1_1_an_acknowledging_frame_with_a_wrong_second_half_is_nobodys():
     assert bench.hear(phy[:-1] + bytes((phy[-1] ^ 1,))).reason is Refusal.BAD_MIC
 
 
+def test_1_1_an_acknowledging_frame_that_is_old_is_known_as_such():
+    bench = Bench(MacVersion.V1_1_0)
+    phy = bench.seal(65_530, ack=True)
+    bench.accept(bench.seal(65_500))
+    bench.accept(phy, at_s=1)
+    bench.accept(bench.seal(65_540), at_s=2)
+    assert bench.hear(phy, receiver="tower", at_s=2.5).reason is Refusal.COPY
+    assert bench.hear(bench.seal(65_520, ack=True), at_s=3).reason is Refusal.REPLAY
+
+
 @pytest.mark.parametrize("f_cnt", [10 + MAX_FCNT_GAP + 1, 65_536 + 10, 2 * 65_536 + 11])
 def test_1_1_half_a_mic_buys_no_jump_ahead(f_cnt):
     bench = Bench(MacVersion.V1_1_0, f_cnt_up=10)
@@ -468,6 +499,8 @@ def test_an_acknowledging_frame_of_1_0_is_checked_in_full():
     phy = bench.seal(1, ack=True)
     for at in range(1, 5):
         assert bench.hear(phy[:-at] + bytes((phy[-at] ^ 1,)) + phy[len(phy) - at + 1 :]).reason is Refusal.BAD_MIC
+    # Half a MIC in the place where 1.1 has it.
+    assert bench.hear(phy[:-4] + b"??" + phy[-4:-2]).reason is Refusal.BAD_MIC
     assert bench.accept(phy).ack
 
 

@@ -38,6 +38,12 @@ def test_kept_schedules_seal_the_same():
         assert _sealed(published, schedules) == published.phy
 
 
+def test_nothing_is_acknowledged_without_the_bit():
+    session = COMPLETE[-2].session
+    assert seal(session, f_cnt=1, f_port=1, conf_f_cnt=7) == seal(session, f_cnt=1, f_port=1)
+    assert seal(session, f_cnt=1, f_port=1, conf_f_cnt=7, ack=True) != seal(session, f_cnt=1, f_port=1, ack=True)
+
+
 def test_the_flags_of_a_device_are_on_the_air():
     sent = parse(seal(COMPLETE[0].session, f_cnt=1, f_port=None, adr_ack_req=True, class_b=True))
     assert (sent.f_ctrl.adr, sent.f_ctrl.adr_ack_req, sent.f_ctrl.ack, sent.f_ctrl.class_b) == (

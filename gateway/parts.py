@@ -1,0 +1,109 @@
+"""From settings to parts: which program text stands behind each `type` of a settings file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.decoding.catalogue import Catalogue, shipped_folder
+from gateway.delivery.drain import Manners
+from gateway.delivery.mqtt import MqttDestination, MqttSink
+from gateway.radio.packet_forwarder import PacketForwarderRadio
+from gateway.radio.virtual import VirtualRadio
+from gateway.settings import secret, secret_path
+from gateway.simulator.scenario import load_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.delivery.sink import Sink
+    from gateway.model import GatewayEui, Stamp
+    from gateway.radio.concentrator import Concentrator
+    from gateway.settings import Secret, Settings
+    from gateway.settings.models import (
+        MqttSinkSettings,
+        PacketForwarderRadioSettings,
+        SinkSettings,
+        VirtualRadioSettings,
+    )
+    from gateway.simulator.scenario import Scenario
+
+    Now = Callable[[], Stamp]
+
+
+# --- radio ----------------------------------------------------------------------------------------------------------
+
+
+def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now) -> Concentrator:
+    return PacketForwarderRadio(str(settings.listen), now)
+
+
+def scenario(settings: VirtualRadioSettings) -> Scenario:
+    """The simulated city that the settings name."""
+    return load_scenario(settings.scenario, seed=settings.seed)
+
+
+def _virtual(settings: VirtualRadioSettings, now: Now) -> Concentrator:
+    return VirtualRadio(scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed)
+
+
+RADIOS: Mapping[str, Callable[[Any, Now], Concentrator]] = {"packet-forwarder": _packet_forwarder, "virtual": _virtual}
+
+
+def radio(settings: Settings, now: Now) -> Concentrator:
+    """The concentrator that the settings name."""
+    return RADIOS[settings.radio.type](settings.radio, now)
+
+
+# --- destinations ---------------------------------------------------------------------------------------------------
+
+
+def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    password = settings.password_file or settings.token_file
+    return MqttSink(
+        MqttDestination(
+            name=name,
+            url=str(settings.url),
+            gateway_eui=gateway_eui,
+            topic_prefix=settings.topic_prefix,
+            client_id=settings.client_id or f"{gateway_eui}-{name}",
+            username=settings.username,
+            password=None if password is None else lambda: secret(password),
+            ca_file=_file(settings.ca_file),
+            cert_file=_file(settings.cert_file),
+            key_file=_file(settings.key_file),
+            in_flight=settings.in_flight,
+            fields=settings.fields,
+        )
+    )
+
+
+def _file(value: Secret | None) -> Path | None:
+    return None if value is None else secret_path(value)
+
+
+SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
+
+
+def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
+    """The destinations that the settings name, and how each wants to be served."""
+    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+
+
+def manners(settings: SinkSettings) -> Manners:
+    """How a destination wants to be served."""
+    return Manners(
+        live_first=settings.live_first,
+        backlog_per_s=settings.backlog_rate,
+        backlog_delay_s=settings.backlog_delay.total_seconds(),
+        in_flight=settings.in_flight,
+        only_tags=settings.only_tags,
+    )
+
+
+# --- codecs ---------------------------------------------------------------------------------------------------------
+
+
+def catalogue(settings: Settings) -> Catalogue:
+    """The shipped codecs, and before them a site's own: of its folders the first that has a codec wins."""
+    return Catalogue.load([shipped_folder(), *reversed(settings.codecs.path)])
