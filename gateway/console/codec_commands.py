@@ -31,14 +31,11 @@ def register(commands: Commands) -> None:
     _codec(decoding)
     decoding.add_argument("--port", metavar="N", type=f_port, required=True, help="FPort of the frame")
     decoding.add_argument("--hex", metavar="HEX", type=payload, required=True, help='payload; "" is legal')
-    decoding.add_argument("--recv-time", metavar="T", help="when it was received, RFC 3339; now when left out")
+    decoding.add_argument("--recv-time", metavar="T", help="when it was received, RFC 3339")
     decoding.add_argument("--dev-eui", metavar="E", type=dev_eui, help="the device, for codecs that remember")
-    decoding.add_argument("--downlink", action="store_true", help="run decodeDownlink instead")
     encoding = add_command(group, "encode", encode, "make a downlink payload; 1 when it has errors", json=True)
     _codec(encoding)
-    what = encoding.add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", metavar="JSON", type=json_object, help="the command, as an object")
-    what.add_argument("--input", metavar="JSON", type=json_object, help="the whole input of encodeDownlink (TS013)")
+    encoding.add_argument("--data", metavar="JSON", type=json_object, required=True, help="the command, as an object")
     encoding.add_argument("--port", metavar="N", type=f_port, help="FPort that is wished for")
 
 
@@ -134,8 +131,7 @@ def decode(arguments: argparse.Namespace) -> int:
         f_port=arguments.port,
         variables=dict(arguments.var),
         recv_time=arguments.recv_time,
-        dev_eui=arguments.dev_eui,
-        downlink=arguments.downlink,
+        dev_eui=None if arguments.dev_eui is None else str(arguments.dev_eui),
     )
     if arguments.json:
         emit(found)
@@ -151,8 +147,7 @@ def encode(arguments: argparse.Namespace) -> int:
     found = workbench.encode(
         _catalogue(arguments),
         arguments.codec,
-        data=arguments.data,
-        whole_input=arguments.input,
+        arguments.data,
         f_port=arguments.port,
         variables=dict(arguments.var),
     )

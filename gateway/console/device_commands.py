@@ -126,8 +126,10 @@ def add(arguments: argparse.Namespace) -> int:
     if arguments.keys is not None:
         described, places = _with_keys(described, arguments.keys)
     entry, found = read_device(described, _codec_names(settings))
-    if mistakes or found or entry is None:
-        raise UsageError("\n".join(_mistake(key, text, places) for key, text in [*mistakes, *found]))
+    empty = {key for key, _ in mistakes}  # said to be empty already, so not to be called missing
+    mistakes += ((key, text) for key, text in found if key not in empty)
+    if mistakes or entry is None:
+        raise UsageError("\n".join(_mistake(key, text, places) for key, text in mistakes))
     with _registry(settings) as registry:
         registry.add(entry.device, session=entry.session, root_keys=entry.root_keys)
         if arguments.json:

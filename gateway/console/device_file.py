@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, RootKeys, Session
@@ -62,9 +63,15 @@ class CodecNames:
         """The name, if there is such a codec; ValueError offers the nearest."""
         if text in self.known:
             return text
-        near = nearest(text, self.known)
+        near = _nearest_codec(text, self.known)
         offer = f"did you mean {near}?" if near else "lorawan-gateway codec list names them all"
         raise ValueError(f"there is no codec {shown(text)}; {offer}")
+
+
+@lru_cache(maxsize=64)
+def _nearest_codec(text: str, known: frozenset[str]) -> str | None:
+    """The same misspelt name stands in every row of a file."""
+    return nearest(text, known)
 
 
 # --- one field ------------------------------------------------------------------------------------------------------
