@@ -27,7 +27,9 @@ decoded reading is printed, pages are on http://127.0.0.1:8080. Ctrl-C ends it.
 def register(commands: Commands) -> None:
     """Add the commands of this module."""
     add_command(commands, "run", run, "the daemon")
-    parser = add_command(commands, "demo", demo, "the daemon without settings, in a small virtual city", more=_DEMO_HELP)
+    parser = add_command(
+        commands, "demo", demo, "the daemon without settings, in a small virtual city", more=_DEMO_HELP
+    )
     parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=positive, help="stop by itself after this time")
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder"

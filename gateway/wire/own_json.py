@@ -16,7 +16,7 @@ import orjson
 from gateway.model import Fsk, Lora, LrFhss
 
 if TYPE_CHECKING:
-    from gateway.model import Measurement, Modulation, Reading, Record
+    from gateway.model import GatewayEui, Measurement, Modulation, RadioFrame, Reading, Record, Refused
 
 IDS: Final = ("id", "record_id", "gateway_eui", "dev_eui")
 """The keys that always leave: without them a receiver can neither drop copies nor say whose reading it is."""
@@ -64,6 +64,23 @@ def reading_json(record: Record) -> dict[str, Any]:
     }
 
 
+def unopened_json(gateway_eui: GatewayEui, frame: RadioFrame, refused: Refused) -> dict[str, Any]:
+    """A frame that went no further, for `tail --raw` and `uplink export --raw`: the raw bytes, and why."""
+    return {
+        "id": frame.frame_id,
+        "gateway_eui": gateway_eui.hex(),
+        "time": rfc3339(frame.heard.utc_us),
+        "time_quality": frame.heard.quality.value,
+        "time_uncertainty_ms": frame.heard.uncertainty_ms,
+        "dev_eui": None if refused.dev_eui is None else refused.dev_eui.hex(),
+        "dev_addr": None if refused.dev_addr is None else f"{refused.dev_addr:08x}",
+        "phy_payload": frame.phy.hex(),
+        "reason": refused.reason.value,
+        "problem": refused.detail,
+        "radio": _radio_json(frame),
+    }
+
+
 def reading_bytes(record: Record, fields: Sequence[str] = ()) -> bytes:
     """The reading as one line of UTF-8 JSON without line break.
 
@@ -104,7 +121,7 @@ def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     return entry
 
 
-def _radio_json(reading: Reading) -> dict[str, Any]:
+def _radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
     return {
         "frequency_hz": reading.frequency_hz,
         **_modulation_json(reading.modulation),

@@ -76,7 +76,6 @@ def test_killed_between_datagram_and_delivery_the_reading_arrives_exactly_once(l
         readings = [json.loads(payload) for _, payload in platform.messages]
     assert len({reading["record_id"] for reading in readings}) == len(readings) == 1
     assert readings[0]["payload"] == PAYLOAD.hex()
-    assert readings[0]["late"] is True
 
 
 def test_after_a_kill_a_replayed_frame_is_not_a_second_reading(line):
