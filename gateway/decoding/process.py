@@ -26,6 +26,7 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from {module} import main;
 _OPTIONS = ("-I", "-S", "-B", "-W", "ignore", "-X", "utf8")
 _PACKAGE = Path(__file__).resolve().parent.parent.parent
 _READ_BYTES = 1 << 18
+FAREWELL_S = 0.2  # between a child's last word and its end
 
 
 class WorkerProcess:
@@ -103,8 +104,7 @@ class WorkerProcess:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
             sent = 0
-        except OSError:  # it is gone or going
-            self.kill("it closed its socket")
+        except OSError:  # it is gone or going, and on_end will say so
             self._unsent = b""
             sent = 0
         self._unsent = self._unsent[sent:]
@@ -120,9 +120,9 @@ class WorkerProcess:
             return
         except OSError:
             heard = b""
-        if not heard:
+        if not heard:  # it ends, and the pidfd is about to say how; or it only pretends to
             self._loop.remove_reader(self._socket)
-            self.kill("it closed its socket")
+            self._farewell = self._farewell or self._loop.call_later(FAREWELL_S, self.kill, "it closed its socket")
             return
         *lines, self._heard = (self._heard + heard).split(b"\n")
         if len(self._heard) > self._longest_line:
