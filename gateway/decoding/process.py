@@ -46,6 +46,7 @@ class WorkerProcess:
         self._on_end = on_end
         self._longest_line = longest_line
         self._heard = b""
+        self._deaf = False  # it said too much in one line, and what follows is not believed
         self._unsent = b""
         self._reason = ""
         self._farewell: asyncio.TimerHandle | None = None
@@ -126,7 +127,7 @@ class WorkerProcess:
             return
         *lines, self._heard = (self._heard + heard).split(b"\n")
         if len(self._heard) > self._longest_line:
-            self._heard = b""
+            self._deaf = True
             self._loop.remove_reader(self._socket)
             self.kill(f"it answered more than {self._longest_line} bytes")
         if lines:
@@ -138,7 +139,7 @@ class WorkerProcess:
         with contextlib.suppress(OSError):  # what it said last
             while heard := self._socket.recv(_READ_BYTES):
                 self._heard += heard
-        *lines, _ = self._heard.split(b"\n")
+        lines = [] if self._deaf else self._heard.split(b"\n")[:-1]
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
