@@ -20,6 +20,8 @@ from gateway.wire.semtech_udp import PushData, parse, read_push
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.model import RadioFrame
+
 STAMP = Stamp(1_795_428_902_000_000, TimeQuality.NTP, 50, "5ad7d1c56a554b7c9a3b0d5f1f0c9d11", 1_000_000)
 
 
@@ -40,10 +42,14 @@ def run() -> None:
     for devices in (1_000, 100_000):
         _lookup(devices)
     (datagram,) = datagrams(1, 1)
-    push = parse(datagram)
-    assert isinstance(push, PushData)
-    print(f"  datagram to frame          {each_us(lambda: read_push(parse(datagram), STAMP), 20_000):8.1f}")
-    frame = read_push(push, STAMP).frames[0]
+
+    def heard() -> RadioFrame:
+        push = parse(datagram)
+        assert isinstance(push, PushData)
+        return read_push(push.json, push.eui.hex(), STAMP).frames[0]
+
+    frame = heard()
+    print(f"  datagram to frame          {each_us(heard, 20_000):8.1f}")
     new = device(0)
     assert new.session is not None
     candidates = [(new.device, new.session)]

@@ -32,6 +32,8 @@ from gateway.uplink import UplinkLine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
+    from gateway.decoding.catalogue import Catalogue
+    from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
 
@@ -62,55 +64,52 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
     clock, notifier = Clock(), Notifier()
-    async with AsyncExitStack() as open_parts:
-        open_parts.enter_context(Ownership(settings.store.path))
-        store = await open_parts.enter_async_context(
-            await asyncio.to_thread(
-                Store.open,
-                settings.store.path,
-                eui,
-                commit_interval_s=settings.store.commit_interval.total_seconds(),
-                max_bytes=settings.store.max_size,
-            )
-        )
-        catalogue = parts.catalogue(settings)
-        for problem in catalogue.problems:
-            log.warning("codec left out: %s", problem)
-        decoder = await open_parts.enter_async_context(Decoder(catalogue))
+    async with AsyncExitStack() as opened:
+        opened.enter_context(Ownership(settings.store.path))
+        store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
+        decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         radio = parts.radio(settings, clock.stamp)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
-        destinations = parts.sinks(settings, eui)
-        for sink, _ in destinations:
-            store.subscribe(sink.name)
         drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement) for sink, manners in destinations
+            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
+            for sink, manners in parts.sinks(settings, eui)
+            if store.subscribe(sink.name)
         ]
         view.watch(line, drains)
-        async with AsyncExitStack() as doors:
-            page = await doors.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-            await doors.enter_async_context(await serve_unix(application(view), settings.store.path))
-            beside = [
-                store.keep_house(),
-                _book_drops(radio, store),
-                _feed_watchdog(notifier, line),
-                *(drain.run() for drain in drains),
-            ]
-            if company is not None:
-                host, port = page.addresses[0]
-                beside.append(company.attend(view, f"http://{host}:{port}", stop))
-            async with _running(beside):
-                async with radio:
-                    hearing = asyncio.create_task(line.run(), name="line")
-                    notifier.ready(f"{len(drains)} destinations, {store.known.devices} devices")
-                    log.info("gateway %s is running, console on %s", eui, settings.console.listen)
-                    await _told_or_ended(stop, hearing)
-                    notifier.stopping()
-                    log.info("stopping: the radio first, then what it has heard, then the destinations")
-                    _give_up_after(STOP_WITHIN_S)
-                await hearing
-                await _last_deliveries(store, drains)
+        antenna = await opened.enter_async_context(AsyncExitStack())
+        await antenna.enter_async_context(radio)
+        page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
+        await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
+        beside = [store.keep_house(), _book_drops(radio, store), _feed_watchdog(notifier, line)]
+        beside += [drain.run() for drain in drains]
+        if company is not None:
+            host, port = page.addresses[0]
+            beside.append(company.attend(view, f"http://{host}:{port}", stop))
+        async with _running(beside):
+            hearing = asyncio.create_task(line.run(), name="line")
+            notifier.ready(f"{len(drains)} destinations, {store.known.devices} devices")
+            log.info("gateway %s is running, console on %s", eui, settings.console.listen)
+            await _told_or_ended(stop, hearing)
+            notifier.stopping()
+            log.info("stopping: the radio first, then what it has heard, then the destinations")
+            _give_up_after(STOP_WITHIN_S)
+            await antenna.aclose()
+            await hearing
+            await _last_deliveries(store, drains)
     log.info("stopped, everything heard is kept")
+
+
+def _open_store(settings: Settings, eui: GatewayEui) -> Store:
+    interval_s = settings.store.commit_interval.total_seconds()
+    return Store.open(settings.store.path, eui, commit_interval_s=interval_s, max_bytes=settings.store.max_size)
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    catalogue = parts.catalogue(settings)
+    for problem in catalogue.problems:
+        log.warning("codec left out: %s", problem)
+    return catalogue
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -139,11 +138,14 @@ def _give_up_after(seconds: float) -> None:
 @contextlib.asynccontextmanager
 async def _running(duties: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Run these beside the body; when one fails, the body is cancelled and the failure goes on."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(duty) for duty in duties]
-        yield
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(duty) for duty in duties]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def _told_or_ended(stop: asyncio.Event, hearing: asyncio.Task[None]) -> None:

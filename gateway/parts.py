@@ -1,4 +1,7 @@
-"""From settings to parts: which program text stands behind each `type` of a settings file."""
+"""From settings to parts: which program text stands behind each `type` of a settings file.
+
+Each maker imports its part when it is asked for: a gateway on a roof does not carry the simulator in its memory.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue, shipped_folder
 from gateway.delivery.drain import Manners
-from gateway.delivery.mqtt import MqttDestination, MqttSink
-from gateway.radio.packet_forwarder import PacketForwarderRadio
-from gateway.radio.virtual import VirtualRadio
 from gateway.settings import secret, secret_path
-from gateway.simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +34,21 @@ if TYPE_CHECKING:
 
 
 def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now) -> Concentrator:
+    from gateway.radio.packet_forwarder import PacketForwarderRadio
+
     return PacketForwarderRadio(str(settings.listen), now)
 
 
 def scenario(settings: VirtualRadioSettings) -> Scenario:
     """The simulated city that the settings name."""
+    from gateway.simulator.scenario import load_scenario
+
     return load_scenario(settings.scenario, seed=settings.seed)
 
 
 def _virtual(settings: VirtualRadioSettings, now: Now) -> Concentrator:
+    from gateway.radio.virtual import VirtualRadio
+
     return VirtualRadio(scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed)
 
 
@@ -59,6 +64,8 @@ def radio(settings: Settings, now: Now) -> Concentrator:
 
 
 def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttDestination, MqttSink
+
     password = settings.password_file or settings.token_file
     return MqttSink(
         MqttDestination(

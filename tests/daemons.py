@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import pytest
 
 from gateway.console.control import ControlClient
 from gateway.errors import GatewayError
 
 PROJECT = Path(__file__).parents[1]
+READY = "tests/subscribed"
 FORWARDER = bytes.fromhex("0016c001f1500812")
 
 
@@ -88,7 +93,7 @@ class GatewayProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(15)
 
-    def __enter__(self) -> GatewayProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,8 +107,65 @@ def free_udp_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Subscriber:
+    """`mosquitto_sub` as a platform would use it: `messages` are (topic, payload) in the order they came."""
+
+    def __init__(self, port: int, topic: str) -> None:
+        binary = shutil.which("mosquitto_sub")
+        if binary is None:
+            pytest.skip("apt-get install mosquitto-clients")
+        self._process = subprocess.Popen(
+            [binary, "-h", "127.0.0.1", "-p", str(port), "-t", topic, "-t", READY, "-q", "1", "-F", "%t %p"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.messages: list[tuple[str, str]] = []
+        self._ready = threading.Event()
+        self._new = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._wait_until_subscribed(port)
+
+    def _wait_until_subscribed(self, port: int) -> None:
+        publisher = shutil.which("mosquitto_pub")
+        assert publisher is not None
+        while not self._ready.wait(0.2):
+            subprocess.run([publisher, "-h", "127.0.0.1", "-p", str(port), "-t", READY, "-m", "x"], check=False)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            topic, _, payload = line.rstrip("\n").partition(" ")
+            if topic == READY:
+                self._ready.set()
+                continue
+            with self._new:
+                self.messages.append((topic, payload))
+                self._new.notify_all()
+
+    def wait_for(self, count: int, *, ending: str = "/up", within_s: float = 60) -> list[tuple[str, str]]:
+        """The messages on topics with this ending, once there are so many."""
+
+        def found() -> list[tuple[str, str]]:
+            return [message for message in self.messages if message[0].endswith(ending)]
+
+        with self._new:
+            if not self._new.wait_for(lambda: len(found()) >= count, within_s):
+                raise AssertionError(f"only {len(found())} of {count} messages on …{ending} within {within_s} s")
+            return found()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._reader.join(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
 class PacketForwarder:
-    """The gateway side of Semtech UDP, as much as a test needs; written from the protocol sheet, not with our own code."""
+    """The gateway side of Semtech UDP, as much as a test needs, written from the protocol sheet."""
 
     def __init__(self, port: int, eui: bytes = FORWARDER) -> None:
         self._eui = eui
@@ -139,7 +201,7 @@ class PacketForwarder:
     def close(self) -> None:
         self._wire.close()
 
-    def __enter__(self) -> PacketForwarder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
