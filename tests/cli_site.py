@@ -15,7 +15,7 @@ from gateway.console.cli import main
 
 CHECKOUT = Path(__file__).parent.parent
 
-CODEC = '''
+CODEC = """
 def decode(payload, port, variables):
     temperature = int.from_bytes(payload[:2], "big", signed=True) / float(variables.get("scale", "10"))
     return {
@@ -26,7 +26,7 @@ def decode(payload, port, variables):
 
 def encode(command):
     return {"bytes": [command["interval"]], "f_port": 3}
-'''
+"""
 EXAMPLES = [
     {
         "name": "a cool cellar",

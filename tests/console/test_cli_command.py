@@ -103,6 +103,7 @@ def test_no_command_starts_with_wrong_settings(site, words):
         ["demo", "--for", "0"],
         ["demo", "--for", "nan"],
         ["demo", "--speed", "-1"],
+        ["demo", "--speed", "1e6"],
         ["demo", "--seed", "x"],
         ["codec", "decode", "a/b", "--port", "256", "--hex", ""],
         ["codec", "decode", "a/b", "--port", "1", "--hex", "0"],
