@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,8 +22,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and how to learn more; exit 2."""
-        self.exit(2, f"{self.prog}: {message}\n→ {self.prog} --help\n")
+        """Say what is wrong and how to learn more; exit 2. A key behind a misspelt option is not repeated."""
+        self.exit(2, f"{self.prog}: {re.sub(r'[0-9A-Fa-f]{32,}', '…', message)}\n→ {self.prog} --help\n")
 
 
 def shared_options() -> argparse.ArgumentParser:

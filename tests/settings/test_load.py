@@ -499,6 +499,18 @@ def test_check_looks_at_secret_files_and_load_does_not(write, tmp_path):
     assert "s3cret" not in "".join(examine(path).notes)
 
 
+def test_check_looks_for_scenario_and_codec_folders(write, tmp_path):
+    path = write('radio.scenario = "nowhere.toml"\n\ncodecs.path = ["none"]\n')
+    assert load(path).radio
+    (problem,) = examine(path).problems
+    assert (problem.line, problem.key) == (1, "radio.scenario")
+    assert any("none, a folder that does not exist" in note for note in examine(path).notes)
+    (tmp_path / "nowhere.toml").touch()
+    (tmp_path / "none").mkdir()
+    assert examine(path).problems == ()
+    assert not any("folder" in note for note in examine(path).notes)
+
+
 def test_a_credential_is_only_looked_at_where_systemd_gave_some(write, tmp_path, monkeypatch):
     path = write(SINK.format("credential:broker"))
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
