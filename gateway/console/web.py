@@ -62,7 +62,6 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
     "Server": "lorawan-gateway",
 }
 
@@ -137,6 +136,7 @@ class Console:
         with self._stream(request):
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
             await response.prepare(request)
+            await _write(request, response, b"retry: 1000\n\n", self._limits.stall_s)
             shown = None
             while True:
                 now = self._screen.frame(_now(), self._limits.tick_s / 2)
@@ -307,8 +307,8 @@ class _Full(asyncio.Protocol):
 
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY.items():
-        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.update(SECURITY)
 
 
 async def _write(request: web.Request, response: web.StreamResponse, data: bytes, stall_s: float | None) -> None:
