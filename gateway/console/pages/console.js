@@ -118,8 +118,12 @@
     document.body.classList.toggle("old", isLost);
     lost.hidden = !isLost;
     if (isLost) {
-      const since = words(quiet / 1000).replace(" ago", "");
-      write(lost, `No answer from the gateway for ${since}. What stands here is old. Still within reach of its network?`);
+      // A moment, not a growing age: a screen reader says it once.
+      const since = new Date(Date.now() - quiet).toLocaleTimeString();
+      const why = source.readyState === EventSource.CLOSED
+        ? "The gateway refuses live updates, perhaps to too many viewers. Reload to see the latest."
+        : "Still within reach of its network?";
+      write(lost, `No answer from the gateway since ${since}. What stands here is old. ${why}`);
     }
     write(at("live"), isLost ? "" : ", live");
   };
