@@ -1,59 +1,71 @@
-"""From settings to parts: which program text stands behind each `type` of a settings file."""
+"""From settings to parts: which program text stands behind each `type` of a settings file.
+
+Each maker imports its part when it is asked for: a gateway on a roof does not carry the simulator in its memory.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue, shipped_folder
 from gateway.delivery.drain import Manners
-from gateway.delivery.mqtt import MqttDestination, MqttSink
-from gateway.radio.packet_forwarder import PacketForwarderRadio
-from gateway.radio.virtual import VirtualRadio
 from gateway.settings import secret, secret_path
-from gateway.simulator.scenario import load_scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
     from gateway.model import GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
-    from gateway.settings import Settings
+    from gateway.settings import Secret, Settings
     from gateway.settings.models import (
         MqttSinkSettings,
         PacketForwarderRadioSettings,
         SinkSettings,
         VirtualRadioSettings,
     )
+    from gateway.simulator.scenario import Scenario
 
-Now = Callable[[], Stamp] if TYPE_CHECKING else object
+    Now = Callable[[], Stamp]
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
 def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now) -> Concentrator:
+    from gateway.radio.packet_forwarder import PacketForwarderRadio
+
     return PacketForwarderRadio(str(settings.listen), now)
 
 
+def scenario(settings: VirtualRadioSettings) -> Scenario:
+    """The simulated city that the settings name."""
+    from gateway.simulator.scenario import load_scenario
+
+    return load_scenario(settings.scenario, seed=settings.seed)
+
+
 def _virtual(settings: VirtualRadioSettings, now: Now) -> Concentrator:
-    return VirtualRadio(load_scenario(settings.scenario), stamp=now, seed=settings.seed, speed=settings.speed)
+    from gateway.radio.virtual import VirtualRadio
+
+    return VirtualRadio(scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed)
 
 
-RADIOS = {"packet-forwarder": _packet_forwarder, "virtual": _virtual}
+RADIOS: Mapping[str, Callable[[Any, Now], Concentrator]] = {"packet-forwarder": _packet_forwarder, "virtual": _virtual}
 
 
 def radio(settings: Settings, now: Now) -> Concentrator:
     """The concentrator that the settings name."""
-    make: Callable[..., Concentrator] = RADIOS[settings.radio.type]
-    return make(settings.radio, now)
+    return RADIOS[settings.radio.type](settings.radio, now)
 
 
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
 def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttDestination, MqttSink
+
     password = settings.password_file or settings.token_file
     return MqttSink(
         MqttDestination(
@@ -73,20 +85,16 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sin
     )
 
 
-def _file(value: object) -> Path | None:
+def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS = {"mqtt": _mqtt}
+SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
 
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    made: list[tuple[Sink, Manners]] = []
-    for name, one in settings.sink.items():
-        make: Callable[..., Sink] = SINKS[one.type]
-        made.append((make(name, one, gateway_eui), manners(one)))
-    return made
+    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
 
 
 def manners(settings: SinkSettings) -> Manners:

@@ -92,6 +92,16 @@ class GatewayView:
             "lns": [],
         }
 
+    def announcement(self) -> dict[str, Any]:
+        """What destinations are told of this gateway: alive, since when, how well it hears and keeps."""
+        status = self.status()
+        return {
+            "state": "online",
+            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock")},
+            "radio": {key: status["radio"][key] for key in ("type", "state", "heard", "filtered", "stored", "dropped")},
+            "store": {key: status["store"][key] for key in ("records", "loss_window_ms", "balance")},
+        }
+
     def _radio_status(self, now: Stamp) -> dict[str, Any]:
         health, books = self._radio.health(), self._store.books()
         return {

@@ -11,7 +11,7 @@ from gateway.model import DevEui
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Commands = argparse._SubParsersAction[Any]
+    Commands = argparse._SubParsersAction[Any]  # noqa: SLF001 - argparse has no other name for it
 
 
 class Parser(argparse.ArgumentParser):

@@ -58,7 +58,9 @@ def register(commands: Commands) -> None:
     showing = add_command(group, "show", show, "print what is known of a device, without its keys", json=True)
     _which(showing)
     add_command(group, "list", list_, "print every device", json=True)
-    setting = add_command(group, "set", set_, "change what is known of a device; NAME= removes a variable or tag", json=True)
+    setting = add_command(
+        group, "set", set_, "change what is known of a device; NAME= removes a variable or tag", json=True
+    )
     _which(setting)
     _fact_options(setting, required=False)
     removing = add_command(group, "remove", remove, "forget a device, its keys and its session", json=True)
@@ -82,7 +84,9 @@ def _fact_options(parser: Parser, *, required: bool) -> None:
     parser.add_argument("--name", metavar="N", required=required, help="what people call it")
     parser.add_argument("--codec", metavar="C", help="VENDOR/DEVICE of the catalogue: lorawan-gateway codec list")
     parser.add_argument("--region-profile", metavar="P", help="when it is not that of the gateway, such as EU868")
-    parser.add_argument("--mac-version", metavar="V", help="LoRaWAN version, 1.0.0 to 1.1.0; without it 1.0.3, or 1.1.0 by its keys")
+    parser.add_argument(
+        "--mac-version", metavar="V", help="LoRaWAN version, 1.0.0 to 1.1.0; without it 1.0.3, or 1.1.0 by its keys"
+    )
     parser.add_argument("--class", metavar="A|C", help="A when left out")
     parser.add_argument(
         "--skip-f-cnt-check",
@@ -90,8 +94,12 @@ def _fact_options(parser: Parser, *, required: bool) -> None:
         default=None,
         help="accept counters that go back; replayed frames are accepted too",
     )
-    parser.add_argument("--var", metavar="NAME=VALUE", action="append", type=assignment, default=[], help="for its codec")
-    parser.add_argument("--tag", metavar="NAME=VALUE", action="append", type=assignment, default=[], help="goes along with its readings")
+    parser.add_argument(
+        "--var", metavar="NAME=VALUE", action="append", type=assignment, default=[], help="for its codec"
+    )
+    parser.add_argument(
+        "--tag", metavar="NAME=VALUE", action="append", type=assignment, default=[], help="goes along with its readings"
+    )
 
 
 def _key_options(parser: Parser) -> None:
@@ -118,8 +126,10 @@ def add(arguments: argparse.Namespace) -> int:
     if arguments.keys is not None:
         described, places = _with_keys(described, arguments.keys)
     entry, found = read_device(described, _codec_names(settings))
-    if mistakes or found or entry is None:
-        raise UsageError("\n".join(_mistake(key, text, places) for key, text in [*mistakes, *found]))
+    empty = {key for key, _ in mistakes}  # said to be empty already, so not to be called missing
+    mistakes += ((key, text) for key, text in found if key not in empty)
+    if mistakes or entry is None:
+        raise UsageError("\n".join(_mistake(key, text, places) for key, text in mistakes))
     with _registry(settings) as registry:
         registry.add(entry.device, session=entry.session, root_keys=entry.root_keys)
         if arguments.json:
@@ -140,8 +150,7 @@ def show(arguments: argparse.Namespace) -> int:
     for key in ("variables", "tags"):
         shown[key] = ", ".join(f"{name}={value}" for name, value in facts[key].items())
     for key, value in shown.items():
-        text = {None: "", True: "yes", False: "no"}.get(value, value) if value is None or value is True or value is False else value
-        print(f"{key:17} {clean(text)}".rstrip())
+        print(f"{key:17} {clean(_in_words(value))}".rstrip())
     return 0
 
 
@@ -233,7 +242,10 @@ def export(arguments: argparse.Namespace) -> int:
         print(text, end="")
     else:
         _write_private(Path(arguments.file), text)
-    say(f"{len(devices)} device{'s'[: len(devices) != 1]} exported" + ("" if arguments.with_keys else "; --with-keys adds their keys"))
+    say(
+        f"{len(devices)} device{'s'[: len(devices) != 1]} exported"
+        + ("" if arguments.with_keys else "; --with-keys adds their keys")
+    )
     return 0
 
 
@@ -242,7 +254,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace) -> DevEui:
     """DEV_EUI or --dev-eui."""
-    given = {which for which in (arguments.which, arguments.dev_eui) if which is not None}
+    given: set[DevEui] = {which for which in (arguments.which, arguments.dev_eui) if which is not None}
     if len(given) != 1:
         raise UsageError("name one device: DEV_EUI or --dev-eui DEV_EUI", hint="lorawan-gateway device list")
     return next(iter(given))
@@ -289,7 +301,11 @@ def _with_keys(described: Described, source: str) -> tuple[Described, dict[str, 
         key = written.replace("-", "_")
         if key not in allowed:
             near = nearest(key, allowed)
-            problems.append(file.problem((written,), f"is no key; {f'did you mean {near}?' if near else 'known: ' + ', '.join(allowed)}"))
+            problems.append(
+                file.problem(
+                    (written,), f"is no key; {f'did you mean {near}?' if near else 'known: ' + ', '.join(allowed)}"
+                )
+            )
         elif key in fields:
             problems.append(file.problem((written,), "is given on the command line too"))
         elif not isinstance(value, str):
@@ -316,7 +332,7 @@ def _version_mistakes(row: DeviceRow, typed: Mapping[str, Any]) -> Iterable[Mist
     if version is not None and version.is_1_1 != row.device.mac_version.is_1_1:
         yield (
             "mac_version",
-            f"cannot go from {row.device.mac_version} to {version}: the keys differ. Remove the device and add it again",
+            f"cannot go from {row.device.mac_version} to {version}: the keys differ; remove the device and add it",
         )
 
 
@@ -361,6 +377,10 @@ def device_json(row: DeviceRow) -> dict[str, Any]:
         "variables": dict(device.variables),
         "tags": dict(device.tags),
     }
+
+
+def _in_words(value: object) -> object:
+    return "" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _time(utc_us: int | None) -> str | None:
@@ -425,7 +445,7 @@ def _content(name: str) -> bytes:
 def _write_private(path: Path, text: str) -> None:
     """Write a file that nobody else may read: there may be keys in it."""
     try:
-        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # noqa: PTH123
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

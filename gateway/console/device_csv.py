@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs as encodings
 import csv
 import io
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
 
 LABELS = ("var", "tag")
 MAX_BYTES = 256 << 20  # a million devices and some; more is no device list
-
-COLUMNS_HELP = """\
-The first line names the columns, like the options of "device add" with underscores:
-  dev_eui, name, codec, region_profile, mac_version, class, skip_f_cnt_check, join_eui, app_key, nwk_key,
-  dev_addr, nwk_s_key, app_s_key, f_nwk_s_int_key, s_nwk_s_int_key, nwk_s_enc_key
-A variable or tag has a column of its own, var.NAME or tag.NAME; or a column var or tag (also several of them) has
-NAME=VALUE pairs separated by ";", or by blanks where no value has one. Empty cells count as not given.
-Separators are commas, semicolons or tabs; quotes as in RFC 4180; text is UTF-8, or UTF-16 with its mark.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +117,11 @@ def _columns(header: _Row, file: str, problems: list[Problem]) -> list[str | Non
             problems.append(Problem(file, header.line, name, "is the name of two columns"))
             name = None
         columns.append(name)
-    for name in ("dev_eui", "name"):
-        if name not in columns:
-            problems.append(Problem(file, header.line, name, "is missing: no column has this name"))
+    problems += (
+        Problem(file, header.line, name, "is missing: no column has this name")
+        for name in ("dev_eui", "name")
+        if name not in columns
+    )
     return columns
 
 

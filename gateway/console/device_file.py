@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, RootKeys, Session
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 Mistake = tuple[str, str]
 """A field (`dev_eui`, `var.NAME`) and what is wrong with it."""
 
-FACTS = ("dev_eui", "name", "codec", "region_profile", "mac_version", "class", "skip_f_cnt_check", "join_eui", "dev_addr")
+FACTS = (
+    "dev_eui",
+    "name",
+    "codec",
+    "region_profile",
+    "mac_version",
+    "class",
+    "skip_f_cnt_check",
+    "join_eui",
+    "dev_addr",
+)
 ROOT_KEYS = ("app_key", "nwk_key")
 SESSION_KEYS_1_0 = ("nwk_s_key", "app_s_key")
 SESSION_KEYS_1_1 = ("f_nwk_s_int_key", "s_nwk_s_int_key", "nwk_s_enc_key", "app_s_key")
@@ -52,9 +63,15 @@ class CodecNames:
         """The name, if there is such a codec; ValueError offers the nearest."""
         if text in self.known:
             return text
-        near = nearest(text, self.known)
+        near = _nearest_codec(text, self.known)
         offer = f"did you mean {near}?" if near else "lorawan-gateway codec list names them all"
         raise ValueError(f"there is no codec {shown(text)}; {offer}")
+
+
+@lru_cache(maxsize=64)
+def _nearest_codec(text: str, known: frozenset[str]) -> str | None:
+    """The same misspelt name stands in every row of a file."""
+    return nearest(text, known)
 
 
 # --- one field ------------------------------------------------------------------------------------------------------
@@ -144,6 +161,14 @@ def read_fields(described: Described, codecs: CodecNames) -> tuple[dict[str, Any
     return typed, mistakes
 
 
+_DEGREES = {"latitude": 90, "longitude": 180}
+"""Tags that place a device on a platform's map."""
+
+
+def _within(text: str, limit: int) -> bool:
+    return bool(re.fullmatch(r"[+-]?\d{1,3}(\.\d{1,15})?", text)) and abs(float(text)) <= limit
+
+
 def _label_mistakes(kind: str, labels: Mapping[str, str]) -> Iterable[Mistake]:
     for name, value in labels.items():
         key = f"{kind}.{shown(name)[1:-1]}"
@@ -151,9 +176,8 @@ def _label_mistakes(kind: str, labels: Mapping[str, str]) -> Iterable[Mistake]:
             yield key, 'is no name: it has no blanks, no = ; , or "'
         elif not value.isprintable() or len(value) > MOST_TEXT:
             yield key, f"has at most {MOST_TEXT} printable characters"
-        elif kind == "tag" and (limit := {"latitude": 90, "longitude": 180}.get(name)):
-            if not re.fullmatch(r"[+-]?\d{1,3}(\.\d{1,15})?", value) or abs(float(value)) > limit:
-                yield key, f"is {shown(value)}; degrees are wanted, from -{limit} to {limit}"
+        elif kind == "tag" and (limit := _DEGREES.get(name)) and not _within(value, limit):
+            yield key, f"is {shown(value)}; degrees are wanted, from -{limit} to {limit}"
 
 
 # --- fields together ------------------------------------------------------------------------------------------------
@@ -168,25 +192,21 @@ def read_device(described: Described, codecs: CodecNames) -> tuple[NewDevice | N
     mistakes += ((name, "is missing") for name in ("dev_eui", "name") if name not in given)
     joins, has_session = _activations(given)
     if joins and has_session:
-        mistakes.append(
-            (
-                next(name for name in KEYS if name in given and name not in ROOT_KEYS) if _session_key(given) else "dev_addr",
-                "and root keys are both given: a device joins (join_eui, app_key) or has a session (dev_addr, session keys)",
-            )
-        )
+        wrong = next(name for name in ("dev_addr", *KEYS) if name in given and name not in ROOT_KEYS)
+        mistakes.append((wrong, f"and root keys are both given: {_TWO_WAYS}"))
     elif joins:
         mistakes += _join_mistakes(given, typed)
     elif has_session:
         mistakes += _session_mistakes(given, typed)
     else:
-        mistakes.append(("app_key", f"is missing: {_NO_KEYS}"))
+        mistakes.append(("app_key", f"is missing: {_TWO_WAYS}"))
     if mistakes:
         return None, mistakes
     device = _device(described, typed)
     return NewDevice(device, *((None, _root_keys(typed)) if joins else (_session(device, typed), None))), []
 
 
-_NO_KEYS = "a device that joins has join_eui and app_key; one with a session has dev_addr, nwk_s_key and app_s_key"
+_TWO_WAYS = "a device that joins has join_eui and app_key; one with a session has dev_addr, nwk_s_key and app_s_key"
 
 
 def _activations(given: Iterable[str]) -> tuple[bool, bool]:
@@ -205,7 +225,7 @@ def _join_mistakes(given: Iterable[str], typed: Mapping[str, Any]) -> Iterable[M
     if "app_key" not in names:
         yield (
             "app_key",
-            "is missing: a 1.1 device has app_key and nwk_key, a 1.0.x device app_key alone (ChirpStack calls it nwk_key)",
+            "is missing: 1.1 has app_key and nwk_key, 1.0.x has app_key alone (which ChirpStack calls nwk_key)",
         )
     elif version is not None and version.is_1_1 and "nwk_key" not in names:
         yield "nwk_key", "is missing: a 1.1 device joins with app_key and nwk_key"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import threading
 from contextlib import contextmanager
@@ -13,22 +12,28 @@ from gateway.console.arguments import add_command, positive, whole
 from gateway.console.settings_commands import settings_path
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from gateway.console.arguments import Commands
+
+
+_DEMO_HELP = """\
+Waste containers, museum rooms and water meters send to a virtual concentrator. A line per
+decoded reading is printed, pages are on http://127.0.0.1:8080. Ctrl-C ends it.
+"""
 
 
 def register(commands: Commands) -> None:
     """Add the commands of this module."""
     add_command(commands, "run", run, "the daemon")
     parser = add_command(
-        commands,
-        "demo",
-        demo,
-        "the daemon without settings: a small virtual city, a line per reading, pages on http://127.0.0.1:8080",
+        commands, "demo", demo, "the daemon without settings, in a small virtual city", more=_DEMO_HELP
     )
     parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=positive, help="stop by itself after this time")
-    parser.add_argument("--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder"
+    )
     parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same city and the same losses")
     parser.add_argument("--speed", metavar="X", type=positive, default=1.0, help="60: an hour passes in a minute")
 
@@ -46,12 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
 def demo(arguments: argparse.Namespace) -> int:
     """Run the demo until it is told to stop."""
     with stopping_is_fine():
-        from gateway import daemon
+        from gateway.console import demo as city
 
-        options = daemon.DemoOptions(
+        options = city.DemoOptions(
             for_s=arguments.for_s, data_dir=arguments.data_dir, seed=arguments.seed, speed=arguments.speed
         )
-        return daemon.demo(options)
+        return city.demo(options)
     return 0
 
 

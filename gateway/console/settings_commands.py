@@ -21,7 +21,9 @@ DEFAULT = Path("/etc/lorawan-gateway/gateway.toml")
 
 def register(commands: Commands) -> None:
     """Add the commands of this module."""
-    add_command(commands, "check", check, "examine the settings: every problem at once, FILE:LINE key problem", json=True)
+    add_command(
+        commands, "check", check, "examine the settings: every problem at once, FILE:LINE key problem", json=True
+    )
     config = add_group(commands, "config", "the settings file")
     add_command(config, "example", example, "print a complete commented settings file")
 

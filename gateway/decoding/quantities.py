@@ -127,6 +127,7 @@ _ROWS = (
     _flag("backflow", "water flows backward through a meter"),
     _flag("tamper", "magnet, removal, opened case or other manipulation"),
     _flag("empty_pipe", "no water in the meter"),
+    _flag("no_consumption", "nothing has been used for unusually long"),
     _flag("freezing", "the water is close to freezing"),
     _flag("tilt", "the device does not stand as it should"),
     _flag("fire", "hot as in a fire"),

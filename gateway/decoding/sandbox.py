@@ -60,7 +60,7 @@ class Decoder:
         self._lanes.clear()
         await self._close(lanes)
 
-    async def decode(  # noqa: PLR0917 - the parts of an opened uplink, in its order
+    async def decode(
         self,
         codec: str | None,
         payload: bytes,

@@ -84,7 +84,8 @@ class Forwarder:
             return f"{who} keeps calling but sends neither frames nor status: check its serv_port_up."
         if self.last_frame_us is None:
             return f"{who} calls, but has heard no frame yet."
-        return f"{who} calls; {self.frames} frames, the last {_span(now_us - self.last_frame_us)} ago."
+        frames = f"{self.frames} frame{'s'[: self.frames != 1]}"
+        return f"{who} calls; {frames}, the last {_span(now_us - self.last_frame_us)} ago."
 
 
 class Forwarders:
@@ -134,8 +135,8 @@ class Forwarders:
                 f"leads to {listening_on}."
             )
         sentences = [forwarder.sentence(now_us) for forwarder in latest_first[:_NAMED]]
-        if more := len(latest_first) - _NAMED:
-            sentences += [f"{more} more have called."] if more > 0 else []
+        if len(latest_first) > _NAMED:
+            sentences.append(f"{len(latest_first) - _NAMED} more have called.")
         return "hearing", " ".join(sentences)
 
     def _called(self, eui: GatewayEui, version: int, now_us: int) -> tuple[Forwarder, News | None]:

@@ -1,0 +1,88 @@
+"""What the pieces of the line cost, in microseconds."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.fleet import datagrams, device, register
+from gateway.lorawan.frame import DataFrame
+from gateway.lorawan.network import Network
+from gateway.model import Decoded, DevAddr, OpenedUplink, Reading, Stamp, TimeQuality
+from gateway.regions.eu868 import EU868
+from gateway.store.devices import DeviceRegistry
+from gateway.store.known import KnownDevices
+from gateway.store.records import decode, encode
+from gateway.wire.semtech_udp import PushData, parse, read_push
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model import RadioFrame
+
+STAMP = Stamp(1_795_428_902_000_000, TimeQuality.NTP, 50, "5ad7d1c56a554b7c9a3b0d5f1f0c9d11", 1_000_000)
+
+
+def each_us(function: Callable[[], object], times: int) -> float:
+    """Microseconds a call, the best of three rounds."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(times):
+            function()
+        best = min(best, (time.perf_counter() - began) / times)
+    return best * 1e6
+
+
+def run() -> None:
+    """Print them."""
+    print("parts of the line, microseconds each")
+    for devices in (1_000, 100_000):
+        _lookup(devices)
+    (datagram,) = datagrams(1, 1)
+
+    def heard() -> RadioFrame:
+        push = parse(datagram)
+        assert isinstance(push, PushData)
+        return read_push(push.json, push.eui.hex(), STAMP).frames[0]
+
+    frame = heard()
+    print(f"  datagram to frame          {each_us(heard, 20_000):8.1f}")
+    new = device(0)
+    assert new.session is not None
+    candidates = [(new.device, new.session)]
+
+    def opened() -> object:
+        network = Network(EU868)
+        message = network.read(frame)
+        assert isinstance(message, DataFrame)
+        return network.open(frame, message, candidates)
+
+    print(f"  open, keys not cached      {each_us(opened, 5_000):8.1f}")
+    uplink = opened()
+    assert isinstance(uplink, OpenedUplink)
+    reading = Reading.of(uplink, Decoded("heyliot/heywaste@1", {"distance": 900}))
+    body = encode(reading, 1)
+    print(f"  record to bytes            {each_us(lambda: encode(reading, 1), 20_000):8.1f}   ({len(body)} bytes)")
+    print(f"  bytes to record            {each_us(lambda: decode(body), 20_000):8.1f}")
+
+
+def _lookup(devices: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        register(Path(name), devices)
+        with DeviceRegistry.open(Path(name)) as registry:
+            began = time.perf_counter()
+            known = KnownDevices()
+            known.remember(registry.list())
+            loading_s = time.perf_counter() - began
+    addresses = [DevAddr(0x26000000 + number) for number in range(devices)]
+    began = time.perf_counter()
+    for address in addresses:
+        known.candidates(address)
+    cold = (time.perf_counter() - began) / devices * 1e6
+    hot = each_us(lambda: known.candidates(addresses[-1]), 100_000)
+    print(
+        f"  lookup among {devices:7,d}       {cold:8.1f} each once, {hot:.2f} again; read at start in {loading_s:.2f} s"
+    )

@@ -1,0 +1,111 @@
+"""`status` and `tail` as a technician reads them on a phone: at most 76 columns, verdicts before figures.
+
+The verdicts and words are those of the pages (`verdict`, `wording`), so that both say the same of the same gateway.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway.console import verdict, wording
+from gateway.console.terminal import clean
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.console.verdict import Verdict
+
+WIDTH = 76
+_LABEL = 9  # columns of the first one
+_SIGNS = {verdict.Level.GOOD: "ok", verdict.Level.LOOK: "look", verdict.Level.BAD: "BAD"}
+
+
+def page(facts: Mapping[str, Any]) -> list[str]:
+    """The state of a gateway, as lines; GatewayError when a daemon of another version said something else."""
+    try:
+        return [wording_on_a_terminal(line) for line in _page(facts)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GatewayError(
+            f"the gateway's answer cannot be shown: {error!r}",
+            hint="are command and daemon of one version? lorawan-gateway status --json shows the answer as it is",
+        ) from error
+
+
+def _page(facts: Mapping[str, Any]) -> Iterator[str]:
+    name = wording.plain(facts.get("gateway_name") or "")
+    yield "  ".join(filter(None, [name, facts["gateway_eui"], f"up {wording.duration(facts['uptime_s'])}"]))
+    radio, store = facts["radio"], facts["store"]
+    yield from _part("Radio", verdict.hearing(radio))
+    yield from _figures(radio, ("heard", "filtered", "stored", "dropped"))
+    yield from _part("Clock", verdict.clock(facts["clock"]))
+    yield from _part("Store", verdict.keeping(store))
+    yield from _wrapped(f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}")
+    for title, key in (("Sink", "sinks"), ("LNS", "lns")):
+        for part in facts[key]:
+            link = verdict.link(part)
+            yield from _part(title, link.verdict, name=link.name)
+            yield from _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
+            if link.queued and part.get("oldest_age_s") is not None:
+                yield from _wrapped(f"the oldest waits for {wording.duration(link.oldest_age_s)}")
+    balance = store["balance"]
+    yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
+
+
+def _part(title: str, found: Verdict, *, name: str = "") -> Iterator[str]:
+    label = " ".join(filter(None, [wording.plain(name), found.word]))
+    yield f"{title:{_LABEL}}{_SIGNS[found.level]:6}{label}"
+    for text in (found.why, *found.notes):
+        yield from _wrapped(text)
+    for step in found.steps:
+        yield from _wrapped(f"→ {step.text} {step.command}".strip())
+
+
+def _figures(facts: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    known = [f"{name.replace('_', ' ')} {wording.count(facts[name])}" for name in names if facts.get(name) is not None]
+    yield from _wrapped(", ".join(known))
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    indent = " " * (_LABEL + 6)
+    yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def wording_on_a_terminal(line: str) -> str:
+    """The thin blanks that pages put between digits and units are plain ones here."""
+    return clean(line.replace(wording.THIN, " "))
+
+
+# --- tail -----------------------------------------------------------------------------------------------------------
+
+
+def reading_line(reading: Mapping[str, Any]) -> str:
+    """A reading on one line, whatever is in it and whatever is not."""
+    if "missed" in reading:
+        return f"… {clean(reading['missed'])} readings went by faster than they could be shown"
+    radio = reading.get("radio")
+    signal = wording.signal(radio).figures if isinstance(radio, dict) else ""
+    who = reading.get("name") or reading.get("dev_eui") or f"unknown {reading.get('dev_addr') or ''}".strip()
+    counter = f"#{reading['f_cnt']}" if reading.get("f_cnt") is not None else ""
+    parts = (_local_time(reading.get("time")), clean(who), counter, _said(reading), f"({signal})" if signal else "")
+    return wording_on_a_terminal("  ".join(filter(None, parts)))
+
+
+def _said(reading: Mapping[str, Any]) -> str:
+    if problem := reading.get("problem"):
+        return f"{problem}: {reading.get('payload') or 'no payload'}"
+    found = reading.get("measurements")
+    if isinstance(found, list) and found:
+        shown = wording.measurements([entry for entry in found if isinstance(entry, dict)])
+        return ", ".join(f"{part.label} {part.text} {part.unit}".strip() for part in shown)
+    return str(reading.get("payload") or "no payload")
+
+
+def _local_time(text: object) -> str:
+    """The clock on the wall here; the date is in `--json`."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone().strftime("%H:%M:%S")
+    except (ValueError, OverflowError):
+        return datetime.now(UTC).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,54 @@
+"""What the console asks of the running daemon, and nothing more: its state now, and its readings as they come.
+
+`View.status()` has the shape that `status --json` promises (contract, section 2):
+
+    gateway_eui  str, 16 lower hex           uptime_s  seconds
+    clock        {quality, uncertainty_ms}   quality: `model.TimeQuality`; uncertainty_ms None when nobody can say
+    radio        {type, state, evidence, heard, filtered, stored, dropped}
+                                             state: `hearing`, `waiting`, `silent`, `failed`; evidence: a sentence
+    store        {bytes, records, loss_window_ms, quarantined, balance}
+    sinks        [{name, state, acknowledged, queued, given_up, oldest_age_s, dead_letters}]
+    lns          [{name, state}]             state of sinks and lns: see `verdict.LINK_STATES`
+
+The console shows more where there is more. Each of these keys may be missing or None:
+
+    gateway_name, version                    str
+    radio.refused       {reason: frames}     why frames were filtered; the reasons are `model.Refusal`
+    radio.input         {reason: count}      input of the radio that was no frame at all
+    radio.dropped_by_cause                   {cause: frames}
+    radio.last_heard_s  seconds since the last frame, whoever sent it; None: none since the start
+    radio.hint, store.hint, sinks[].hint, lns[].hint          what to do now, in a sentence; replaces our own advice
+    store.state         `writing`, `failing` (the disk refuses, readings wait in memory), `full`; writing when missing
+    store.evidence, sinks[].evidence, lns[].evidence          what went wrong, in a sentence
+    store.max_bytes     the bound of `store.max_size`
+    store.lost          records that damage cost
+
+A reading is a JSON object as in contract, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+
+class View(Protocol):
+    """The daemon as the console sees it. All answers come from memory, at once: a page never waits for a disk."""
+
+    def status(self) -> dict[str, Any]:
+        """The state now, shaped as the module says; JSON values only."""
+        ...
+
+    def recent(self) -> Sequence[dict[str, Any]]:
+        """The latest readings, newest first, about fifty."""
+        ...
+
+    def follow(self, *, raw: bool = False) -> AsyncGenerator[dict[str, Any], None]:
+        """Readings as they come, from the first `anext` on; with `raw` also frames of unknown devices (`dev_eui` None).
+
+        Bounded: a reader that is too slow loses the oldest and gets `{"missed": number}` in their place. Closing it
+        (`aclose`) ends it. `feed.Feed` is one.
+        """
+        ...

@@ -1,0 +1,190 @@
+"""The whole gateway on one page: open the parts, run them together, stop in order.
+
+Stopping: the radio first, then what it has heard goes through to the disk, then destinations finish or let go of what
+is in flight, then the files are closed. A second signal ends at once; that can cost what a power cut can cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway import parts
+from gateway.console.web import application, serve_tcp, serve_unix
+from gateway.decoding.sandbox import Decoder
+from gateway.delivery.drain import Drain
+from gateway.host.clock import Clock
+from gateway.host.identity import gateway_eui
+from gateway.host.logs import set_up_logging
+from gateway.host.systemd import Notifier
+from gateway.lorawan.network import Network
+from gateway.regions import region_named
+from gateway.status import GatewayView
+from gateway.store.owner import Ownership
+from gateway.store.store import Store
+from gateway.uplink import UplinkLine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from gateway.decoding.catalogue import Catalogue
+    from gateway.model import GatewayEui
+    from gateway.radio.concentrator import Concentrator
+    from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN_S = 9.0  # promised: ten
+LAST_DELIVERIES_S = 2.0  # destinations that are connected may finish what has just been kept
+STUCK_AFTER_S = 60.0  # a line that holds frames this long without moving gets no watchdog
+BOOK_DROPS_S = 1.0
+
+
+def run(settings: Settings, company: Company | None = None) -> int:
+    """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
+    set_up_logging()
+    asyncio.run(serve(settings, company))
+    return 0
+
+
+class Company(Protocol):
+    """Somebody who is there while the gateway runs, such as the demo; may tell it to stop."""
+
+    async def attend(self, view: GatewayView, console_url: str, stop: asyncio.Event) -> None: ...
+
+
+async def serve(settings: Settings, company: Company | None = None) -> None:
+    """Open the parts, run them until a signal, stop in order."""
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    eui = settings.gateway.eui or gateway_eui()
+    clock, notifier = Clock(), Notifier()
+    async with AsyncExitStack() as opened:
+        opened.enter_context(Ownership(settings.store.path))
+        store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
+        decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
+        radio = parts.radio(settings, clock.stamp)
+        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
+        line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
+        drains = [
+            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
+            for sink, manners in parts.sinks(settings, eui)
+            if store.subscribe(sink.name)
+        ]
+        view.watch(line, drains)
+        antenna = await opened.enter_async_context(AsyncExitStack())
+        await antenna.enter_async_context(radio)
+        page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
+        await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
+        beside = [store.keep_house(), _book_drops(radio, store), _feed_watchdog(notifier, line)]
+        beside += [drain.run() for drain in drains]
+        if company is not None:
+            host, port = page.addresses[0]
+            beside.append(company.attend(view, f"http://{host}:{port}", stop))
+        async with _running(beside):
+            hearing = asyncio.create_task(line.run(), name="line")
+            notifier.ready(f"{len(drains)} destinations, {store.known.devices} devices")
+            log.info("gateway %s is running, console on %s", eui, settings.console.listen)
+            await _told_or_ended(stop, hearing)
+            notifier.stopping()
+            log.info("stopping: the radio first, then what it has heard, then the destinations")
+            _give_up_after(STOP_WITHIN_S)
+            await antenna.aclose()
+            await hearing
+            await _last_deliveries(store, drains)
+    log.info("stopped, everything heard is kept")
+
+
+def _open_store(settings: Settings, eui: GatewayEui) -> Store:
+    interval_s = settings.store.commit_interval.total_seconds()
+    return Store.open(settings.store.path, eui, commit_interval_s=interval_s, max_bytes=settings.store.max_size)
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    catalogue = parts.catalogue(settings)
+    for problem in catalogue.problems:
+        log.warning("codec left out: %s", problem)
+    return catalogue
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal stops in order, the second at once."""
+
+    def stopped(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped, number)
+
+
+def _give_up_after(seconds: float) -> None:
+    """A part that does not stop may not keep the machine waiting; the disk is as after a power cut."""
+
+    def give_up() -> None:
+        log.error("a part did not stop within %.0f s: ending as a power cut would", seconds)
+        os._exit(1)
+
+    asyncio.get_running_loop().call_later(seconds, give_up)
+
+
+@contextlib.asynccontextmanager
+async def _running(duties: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run these beside the body; when one fails, the body is cancelled and the failure goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(duty) for duty in duties]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _told_or_ended(stop: asyncio.Event, hearing: asyncio.Task[None]) -> None:
+    """Until told to stop, or until the line ends by itself, which it may not."""
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({told, hearing}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+
+
+async def _book_drops(radio: Concentrator, store: Store) -> None:
+    """Frames that the radio dropped because the line was full go into the books."""
+    booked = 0
+    while True:
+        dropped = radio.health().dropped
+        if dropped > booked:
+            store.count_dropped("queue_full", dropped - booked)
+            booked = dropped
+        await asyncio.sleep(BOOK_DROPS_S)
+
+
+async def _feed_watchdog(notifier: Notifier, line: UplinkLine) -> None:
+    """A sign of life for as long as frames move through the line."""
+    if notifier.watchdog_interval_s is None:
+        return
+    loop = asyncio.get_running_loop()
+    booked, moved_s = line.booked, loop.time()
+    while True:
+        if line.booked != booked or line.booked == line.taken:
+            booked, moved_s = line.booked, loop.time()
+        if loop.time() - moved_s < STUCK_AFTER_S:
+            notifier.watchdog()
+        await asyncio.sleep(notifier.watchdog_interval_s)
+
+
+async def _last_deliveries(store: Store, drains: Sequence[Drain]) -> None:
+    """Let connected destinations take what has just been kept, for a moment."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + LAST_DELIVERIES_S
+    while loop.time() < until_s and any(  # noqa: ASYNC110 - several drains, a few looks, once
+        drain.state == "connected" and store.progress(drain.name).queued(store.head) for drain in drains
+    ):
+        await asyncio.sleep(0.05)

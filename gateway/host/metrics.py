@@ -1,0 +1,152 @@
+"""What Prometheus reads: the state as `status --json` gives it, at the moment of the scrape.
+
+No registry and no counters of its own, so that a graph and the console can never tell two stories. Names and units
+follow https://prometheus.io/docs/practices/naming/ : seconds and bytes, `_total` behind what only grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import generate_latest
+
+from gateway import __version__
+from gateway.model import TimeQuality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format, which every version of it reads."""
+
+RADIO_STATES = ("hearing", "waiting", "silent", "failed")
+STORE_STATES = ("writing", "failing", "full")
+
+PREFIX = "lorawan_gateway_"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCollector:
+    """A collector that asks for the state when it is asked itself."""
+
+    status: Callable[[], Mapping[str, Any]]
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family of this gateway."""
+        status = self.status()
+        yield from _itself(status)
+        yield from _radio(status["radio"])
+        yield from _clock(status["clock"])
+        yield from _store(status["store"])
+        yield from _sinks(status["sinks"])
+        yield _states(
+            "lns_state", "What a network server's connection is doing: 1 beside its state.", status["lns"], "lns"
+        )
+
+
+def exposition(status: Callable[[], Mapping[str, Any]]) -> bytes:
+    """The state in Prometheus' text format, to be sent as CONTENT_TYPE."""
+    return generate_latest(GatewayCollector(status))
+
+
+def _itself(status: Mapping[str, Any]) -> Iterator[Metric]:
+    build = {
+        "version": status.get("version") or __version__,
+        "gateway_eui": status["gateway_eui"],
+        "gateway_name": status.get("gateway_name") or "",
+    }
+    yield InfoMetricFamily(f"{PREFIX}build", "Which gateway this is, and which version runs.", value=build)
+    yield _gauge("uptime_seconds", "Since the daemon started.", status["uptime_s"])
+
+
+def _radio(radio: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _counter("frames_heard", "Frames taken from the air, dropped ones included.", radio["heard"])
+    filtered = CounterMetricFamily(
+        f"{PREFIX}frames_filtered", "Frames that are no uplink of a device known here, by reason.", labels=["reason"]
+    )
+    reasons = dict(radio.get("refused") or {})
+    if rest := radio["filtered"] - sum(reasons.values()):
+        reasons["other"] = reasons.get("other", 0) + rest  # heard = filtered + stored + dropped holds here as well
+    for reason, frames in sorted(reasons.items()):
+        filtered.add_metric([str(reason)], frames)
+    yield filtered
+    yield _counter("frames_stored", "Uplinks written to the store.", radio["stored"])
+    yield _counter("frames_dropped", "Frames lost inside the gateway because the line was full.", radio["dropped"])
+    ignored = CounterMetricFamily(
+        f"{PREFIX}radio_input_refused", "Input of the radio that was no frame at all, by reason.", labels=["reason"]
+    )
+    for reason, number in sorted((radio.get("input") or {}).items()):
+        ignored.add_metric([str(reason)], number)
+    yield ignored
+    yield _one_of("radio_state", "What the radio is doing: 1 beside its state.", RADIO_STATES, radio["state"])
+    if (age_s := radio.get("last_heard_s")) is not None:
+        yield _gauge("radio_last_frame_age_seconds", "Since any frame was heard.", age_s)
+
+
+def _clock(clock: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _one_of("clock_quality", "Where the time comes from: 1 beside it.", tuple(TimeQuality), clock["quality"])
+    if (uncertainty_ms := clock["uncertainty_ms"]) is not None:
+        yield _gauge("clock_uncertainty_seconds", "How wrong the clock may be.", uncertainty_ms / 1000)
+
+
+def _store(store: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _gauge("store_bytes", "Size of the store on disk.", store["bytes"])
+    if (most := store.get("max_bytes")) is not None:
+        yield _gauge("store_limit_bytes", "What the store may grow to (store.max_size).", most)
+    yield _gauge("store_records", "Readings in the store.", store["records"])
+    yield _gauge("store_loss_window_seconds", "What a power cut would cost.", store["loss_window_ms"] / 1000)
+    yield _gauge("store_quarantined_records", "Damaged records set aside.", store["quarantined"])
+    yield _gauge(
+        "store_balance_frames", "Frames the books cannot account for; anything but 0 is a fault.", store["balance"]
+    )
+    if (lost := store.get("lost")) is not None:
+        yield _counter("store_lost_records", "Records that damage cost.", lost)
+    state = store.get("state") or "writing"
+    yield _one_of("store_state", "What the store is doing: 1 beside its state.", STORE_STATES, state)
+
+
+SINK_FIGURES: tuple[tuple[str, str, str, type[CounterMetricFamily | GaugeMetricFamily]], ...] = (
+    ("acknowledged", "sink_acknowledged", "Readings the destination has confirmed.", CounterMetricFamily),
+    ("given_up", "sink_given_up", "Readings that will never arrive there.", CounterMetricFamily),
+    ("queued", "sink_queued_records", "Readings that wait for the destination.", GaugeMetricFamily),
+    ("oldest_age_s", "sink_oldest_age_seconds", "Age of the oldest reading that waits; 0: none.", GaugeMetricFamily),
+    ("dead_letters", "sink_dead_letter_records", "Readings the destination refused, kept aside.", GaugeMetricFamily),
+)
+"""Key of `sinks[]`, metric, help, kind."""
+
+
+def _sinks(sinks: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    sinks = list(sinks)
+    for key, name, text, family_of in SINK_FIGURES:
+        family = family_of(f"{PREFIX}{name}", text, labels=["sink"])
+        for sink in sinks:
+            family.add_metric([str(sink["name"])], sink[key] or 0)
+        yield family
+    yield _states("sink_state", "What the connection to a destination is doing: 1 beside its state.", sinks, "sink")
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{PREFIX}{name}", text, value=value)
+
+
+def _one_of(name: str, text: str, known: tuple[str, ...], state: str) -> Metric:
+    """A sample for every state there is, 1 beside the one that holds, so that an alert can name it beforehand."""
+    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=[name.rpartition("_")[2]])
+    for one in dict.fromkeys((*known, state)):
+        family.add_metric([str(one)], float(one == state))
+    return family
+
+
+def _states(name: str, text: str, links: Iterable[Mapping[str, Any]], label: str) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=[label, "state"])
+    for link in links:
+        family.add_metric([str(link["name"]), str(link["state"])], 1.0)
+    return family
