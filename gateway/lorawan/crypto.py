@@ -2,8 +2,8 @@
 
 Setting up an AES key costs more than using it, so a key is set up once: `KeySchedules` keeps the last few thousand.
 
-Sources: LoRaWAN 1.0.4 (TS001-1.0.4), 4.3.3 and 4.4; LoRaWAN 1.1, 4.3.1.6, 4.3.3 and 4.4, with the erratum of
-January 2018 on the encryption of FOpts; AES-CMAC is RFC 4493.
+Sources: LoRaWAN 1.0.4 (TS001-1.0.4), 4.3.3 and 4.4; LoRaWAN 1.1, 4.3.1.6, 4.3.3 and 4.4, with the change request
+"FCntDwn usage in FOpts encryption" (v2), which all network servers follow; AES-CMAC is RFC 4493.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.model import AesKey, DevAddr
 
 KEYS_KEPT = 4_096
-"""Keys kept ready by default: two for each of 2,048 sessions of 1.0.x, about 8 MB."""
+"""Keys kept ready by default: two for each of 2,048 sessions of 1.0.x, about 9 MB."""
 
 _BLOCK = 16
 # 0x49 | ConfFCnt | TxDr | TxCh | Dir | DevAddr | FCnt | 0x00 | length of the message
@@ -101,7 +101,7 @@ def crypt_payload(key: KeySchedule, direction: Direction, dev_addr: DevAddr, f_c
 def crypt_f_opts(
     key: KeySchedule, direction: Direction, dev_addr: DevAddr, f_cnt: int, f_opts: bytes, *, a_f_cnt_down: bool = False
 ) -> bytes:
-    """FOpts of a 1.1 frame encrypted or decrypted with NwkSEncKey, which is the same (4.3.1.6 and its erratum).
+    """FOpts of a 1.1 frame encrypted or decrypted with NwkSEncKey, which is the same (4.3.1.6 as changed).
 
     `a_f_cnt_down` says that `f_cnt` is the counter of the application's downlinks, not of the network's.
     """

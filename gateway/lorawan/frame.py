@@ -276,8 +276,8 @@ PhyPayload = DataFrame | JoinRequest | RejoinRequest | JoinAccept | Proprietary
 def parse(phy: bytes) -> PhyPayload:
     """Read one PHYPayload; raise MalformedFrame with what is wrong with it.
 
-    Reserved bits are kept and ignored, as the specification asks of a receiver (TS001-1.0.4, 2.1); everything else
-    that it does not define is malformed.
+    Reserved bits are kept and ignored, as the specification asks of a receiver (TS001-1.0.4, conventions); everything
+    else that it does not define is malformed.
     """
     if not phy:
         raise MalformedFrame("no byte at all")

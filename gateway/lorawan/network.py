@@ -119,7 +119,7 @@ class Network:
         return self._opened(frame, data, device, session, f_cnt)
 
     def withdraw(self, uplink: OpenedUplink) -> None:
-        """Forget an uplink that could not be stored: when the device repeats it, it is new again."""
+        """Forget an uplink that could not be stored; with the earlier session as candidate, its repetition is new."""
         self._recent.discard(uplink.session, uplink.f_cnt)
 
     # --- whose -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""EU863-870: RP002-1.0.4, section 2.4; the data rates 12 and 13 came with RP002-1.0.5."""
+"""EU863-870: LoRaWAN Regional Parameters RP002-1.0.4; the data rates 12 and 13 came with RP002-1.0.5."""
 
 from __future__ import annotations
 
