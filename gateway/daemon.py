@@ -68,7 +68,7 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
         opened.enter_context(Ownership(settings.store.path))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        radio = parts.radio(settings, clock.stamp)
+        radio = parts.radio(settings, clock.stamp, store.counters)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
@@ -102,7 +102,13 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
 
 def _open_store(settings: Settings, eui: GatewayEui) -> Store:
     interval_s = settings.store.commit_interval.total_seconds()
-    return Store.open(settings.store.path, eui, commit_interval_s=interval_s, max_bytes=settings.store.max_size)
+    return Store.open(
+        settings.store.path,
+        eui,
+        commit_interval_s=interval_s,
+        max_bytes=settings.store.max_size,
+        residents=parts.residents(settings),
+    )
 
 
 def _catalogue(settings: Settings) -> Catalogue:

@@ -124,6 +124,13 @@ class DeviceRegistry:
             for entry in entries:
                 self._insert(entry, revision)
 
+    def add_missing(self, entries: Sequence[tuple[Device, Session]]) -> None:
+        """Enter those that are not known yet."""
+        known = {dev_eui for (dev_eui,) in self._db.execute("SELECT dev_eui FROM device")} if entries else set()
+        missing = [NewDevice(device, session) for device, session in entries if device.dev_eui not in known]
+        if missing:
+            self.add_all(missing)
+
     def _insert(self, entry: NewDevice, revision: int) -> None:
         device, keys = entry.device, entry.root_keys
         try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevAddr, Device, RadioFrame, Reading, Refused, Session
+    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +100,21 @@ class Store:
     # --- opening and closing
 
     @classmethod
-    def open(cls, folder: Path, gateway_eui: GatewayEui, *, commit_interval_s: float, max_bytes: int) -> Self:
-        """Open or make a store and read back what a crash may have left ahead of the registry. StorageError."""
+    def open(
+        cls,
+        folder: Path,
+        gateway_eui: GatewayEui,
+        *,
+        commit_interval_s: float,
+        max_bytes: int,
+        residents: Sequence[tuple[Device, Session]] = (),
+    ) -> Self:
+        """Open or make a store and read back what a crash may have left ahead of the registry. StorageError.
+
+        `residents` are devices that belong to this gateway (a simulated city); those that are missing are entered.
+        """
         registry = DeviceRegistry.open(folder, any_thread=True)
+        registry.add_missing(residents)
         record_log = RecordLog(folder / "log", str(gateway_eui), max_bytes)
         store = cls(folder, gateway_eui, record_log, registry, commit_interval_s)
         store._revision = registry.revision()
@@ -163,6 +175,10 @@ class Store:
     def candidates(self, dev_addr: DevAddr) -> Sequence[tuple[Device, Session]]:
         """The devices that may have sent a frame with this address."""
         return self.known.candidates(dev_addr)
+
+    def counters(self) -> dict[DevEui, int]:
+        """The last uplink counter of every device that was heard."""
+        return self.known.counters()
 
     def accept(self, device: Device, session: Session) -> None:
         """From now on the next frame of this device is judged by this session."""
