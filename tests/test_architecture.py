@@ -40,6 +40,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
+    "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
     "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},

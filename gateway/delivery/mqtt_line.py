@@ -36,7 +36,7 @@ from gateway.delivery.dialing import Trouble, dial, tls_context, trouble_with
 from gateway.delivery.sink import SinkUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     Answered = Callable[[int, int, str], None]
@@ -182,11 +182,6 @@ class MqttLine(aiomqtt.Client):
         info = self._client.publish(topic, payload, qos=1, retain=retain and self.retain_available)
         self._answered[info.mid] = answered
         return info.mid
-
-    def forget(self, packet_ids: Iterable[int]) -> None:
-        """Call nobody about these any more."""
-        for packet_id in packet_ids:
-            self._answered.pop(packet_id, None)
 
     def packet_bytes(self, topic: str, payload: bytes) -> int:
         """Size of the PUBLISH packet at QoS 1, as the broker's maximum packet size counts it."""

@@ -73,6 +73,7 @@ class LyingBroker:
     clean: list[bool] = field(default_factory=list)
     readings: list[Publish] = field(default_factory=list)
     statuses: list[Publish] = field(default_factory=list)
+    goodbyes: int = 0  # DISCONNECT packets
     port: int = 0
 
     async def __aenter__(self) -> Self:
@@ -126,6 +127,7 @@ class LyingBroker:
                 case 12 if self.answers_ping:
                     replies = (bytes((0xD0, 0)),)
                 case 14:
+                    self.goodbyes += 1
                     return
             for reply in replies:
                 if reply is HANG_UP:
