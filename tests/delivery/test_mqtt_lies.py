@@ -19,7 +19,7 @@ from gateway.delivery.sink import SinkUnavailable
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
-SHORT_S = 0.4  # for what never comes
+SHORT_S = 0.25  # for what never comes
 LONG_S = 10.0  # for what comes
 
 
