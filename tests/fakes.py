@@ -88,7 +88,7 @@ class MemoryOutbox:
         positions = [number for number in range(after + 1, self.head + 1) if number in self.readings][:limit]
         return _Batch(
             [self.record(number) for number in positions if number not in self.damaged],
-            [number for number in positions if number in self.damaged],
+            [(number, number) for number in positions if number in self.damaged],
             positions[-1] if positions else after,
         )
 
@@ -104,7 +104,7 @@ class MemoryOutbox:
 @dataclass
 class _Batch:
     records: list[Record]
-    unreadable: list[int]
+    lost: list[tuple[int, int]]
     through: int
 
 

@@ -40,18 +40,19 @@ class Progress(Protocol):
     def prefix(self) -> int: ...
     def acknowledge(self, positions: Sequence[int], /) -> Progress: ...
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
+    def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
 
 class Batch(Protocol):
-    """What the outbox read: records, positions whose record is damaged, and how far it looked."""
+    """What the outbox read: records, ranges whose records are lost, and how far it looked."""
 
     @property
     def records(self) -> Sequence[Record]: ...
     @property
-    def unreadable(self) -> Sequence[int]: ...
+    def lost(self) -> Sequence[tuple[int, int]]: ...
     @property
     def through(self) -> int: ...
 
@@ -190,7 +191,7 @@ class Drain:
         border = self._live_from
         while True:
             while after < border:
-                batch = _up_to(await self._outbox.read(after, self._half), border)
+                batch = _up_to(await self._outbox.read(after, self._half), after, border)
                 await self._slow_down(len(batch.records))
                 await self._send(link, after, batch)
                 after = batch.through
@@ -231,8 +232,10 @@ class Drain:
                     raise
             gone = {refusal.position for refusal in refused}
             progress = self._progress.acknowledge([record.position for record in wanted if record.position not in gone])
-            progress = progress.give_up([*gone, *batch.unreadable])
-            for first, last in _holes(after, batch, {record.position for record in wanted}):
+            progress = progress.give_up([*gone])
+            for first, last in batch.lost:
+                progress = progress.give_up_range(first, last)
+            for first, last in _holes(after, batch, [record.position for record in wanted]):
                 progress = progress.skip(first, last)
             await self._settle(progress, [(refusal.position, refusal.reason) for refusal in refused])
 
@@ -279,27 +282,25 @@ def age_s(heard: Stamp, now: Stamp) -> float:
 @dataclass(frozen=True, slots=True)
 class _Cut:
     records: Sequence[Record]
-    unreadable: Sequence[int]
+    lost: Sequence[tuple[int, int]]
     through: int
 
 
-def _up_to(batch: Batch, last: int) -> Batch:
-    if batch.through <= last:
-        return batch if batch.through > 0 and (batch.records or batch.unreadable) else _Cut((), (), last)
-    return _Cut(
-        [record for record in batch.records if record.position <= last],
-        [position for position in batch.unreadable if position <= last],
-        last,
-    )
+def _up_to(batch: Batch, after: int, border: int) -> Batch:
+    """The part of a batch that lies before the live lane; when nothing is left there, all the way to the border."""
+    if batch.through > border:
+        records = [record for record in batch.records if record.position <= border]
+        return _Cut(records, [(first, min(last, border)) for first, last in batch.lost if first <= border], border)
+    return batch if batch.through > after else _Cut((), (), border)
 
 
-def _holes(after: int, batch: Batch, sent: set[int]) -> list[tuple[int, int]]:
+def _holes(after: int, batch: Batch, sent: Sequence[int]) -> list[tuple[int, int]]:
     """The ranges of a batch that are nothing to this destination: other tags, or positions that were never used."""
     holes, expected = [], after + 1
-    for position in sorted({*sent, *batch.unreadable}):
-        if position > expected:
-            holes.append((expected, position - 1))
-        expected = position + 1
+    for first, last in sorted([*((position, position) for position in sent), *batch.lost]):
+        if first > expected:
+            holes.append((expected, first - 1))
+        expected = last + 1
     if expected <= batch.through:
         holes.append((expected, batch.through))
     return holes

@@ -49,9 +49,9 @@ class Progress:
         after = self._settle(_ranges(positions))
         return replace(after, given_up=self.given_up + after._settled() - self._settled())
 
-    def give_up_through(self, last: int) -> Progress:
-        """Nothing up to this position can be delivered any more: it left the store."""
-        after = self._settle([(self.prefix + 1, last)])
+    def give_up_range(self, first: int, last: int) -> Progress:
+        """Nothing in this range can be delivered any more: it was damaged, or left the store."""
+        after = self._settle([(first, last)])
         return replace(after, given_up=self.given_up + after._settled() - self._settled())
 
     def skip(self, first: int, last: int) -> Progress:

@@ -20,8 +20,9 @@ from gateway.model import GatewayEui, Record, Refusal
 from gateway.store.cursors import CursorFile, Progress
 from gateway.store.devices import DeviceRegistry
 from gateway.store.known import KnownDevices, Sighting
-from gateway.store.log import LogReader, RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.records import UnknownLayout, counted, decode, encode_frame
+from gateway.store.seals import SealRing
 from gateway.store.unopened import UnopenedBudget
 from gateway.store.writer import Writer
 
@@ -47,10 +48,10 @@ KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVE
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What comes next for a destination: records, positions that hold none any more, and how far this looked."""
+    """What comes next for a destination: records, ranges of positions whose records are lost, how far this looked."""
 
     records: Sequence[Record]
-    unreadable: Sequence[int]
+    lost: Sequence[tuple[int, int]]
     through: int
 
 
@@ -62,7 +63,8 @@ class StoreFacts:
     max_bytes: int
     records: int
     loss_window_ms: int
-    quarantined: int
+    quarantined: int  # damaged parts moved aside since the start
+    salvaged: int  # records that were saved from them
     state: str
     evidence: str
     head: int
@@ -76,11 +78,18 @@ class Store:
     """The data folder of a running gateway. Open it with `Store.open` (blocking), then `async with`."""
 
     def __init__(
-        self, folder: Path, gateway_eui: GatewayEui, record_log: RecordLog, registry: DeviceRegistry, interval_s: float
+        self,
+        folder: Path,
+        gateway_eui: GatewayEui,
+        record_log: RecordLog,
+        seals: SealRing,
+        registry: DeviceRegistry,
+        interval_s: float,
     ) -> None:
         self.gateway_eui = gateway_eui
         self._folder = folder
         self._log = record_log
+        self._seals = seals
         self._registry = registry
         self._interval_s = interval_s
         self._max_bytes = record_log.max_bytes
@@ -107,16 +116,19 @@ class Store:
         *,
         commit_interval_s: float,
         max_bytes: int,
+        store_key: bytes | None = None,
         residents: Sequence[tuple[Device, Session]] = (),
     ) -> Self:
         """Open or make a store and read back what a crash may have left ahead of the registry. StorageError.
 
-        `residents` are devices that belong to this gateway (a simulated city); those that are missing are entered.
+        `store_key` (32 bytes) wraps the keys that records are sealed with (`seals.py`). `residents` are devices that
+        belong to this gateway (a simulated city); those that are missing are entered.
         """
         registry = DeviceRegistry.open(folder, any_thread=True)
         registry.add_missing(residents)
-        record_log = RecordLog(folder / "log", str(gateway_eui), max_bytes)
-        store = cls(folder, gateway_eui, record_log, registry, commit_interval_s)
+        seals = SealRing(folder, store_key)
+        record_log = RecordLog(folder / "log", str(gateway_eui), max_bytes, seals)
+        store = cls(folder, gateway_eui, record_log, seals, registry, commit_interval_s)
         store._revision = registry.revision()
         store.known.remember(registry.list())
         store._recover_counters()
@@ -129,9 +141,12 @@ class Store:
         recovered = 0
         for position, body in self._log.bodies_after(since):
             try:
-                ahead = counted(body)
+                ahead = counted(body) if body is not None else None
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
+                continue
+            if ahead is None:
+                log.warning("record %d is damaged", position)
                 continue
             self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
             recovered += 1
@@ -140,16 +155,16 @@ class Store:
 
     def _recall_tail(self) -> None:
         """The newest readings of before, so that a technician who comes after a restart sees them."""
-        reader = LogReader(self._log.folder)
+        reader = LogReader(self._log.folder, self._seals)
         with closing(reader):
-            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS)
-        readings = self._batch(0, rows).records
+            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS, self.head)
+        readings = self._batch(rows[0][0] - 1 if rows else 0, rows).records
         if readings and readings[-1].position - readings[0].position == len(readings) - 1:
             self._tail.extend(record.reading for record in readings)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._reader = LogReader(self._log.folder)
+        self._reader = LogReader(self._log.folder, self._seals)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._writer = Writer(self._log, self._interval_s, loop, self._arrived)
         self._writer.start()
@@ -167,6 +182,7 @@ class Store:
         self._reading.shutdown()
         self._reader.close()
         self._log.close()
+        self._seals.close()
         self._cursors.close()
         self._registry.close()
 
@@ -253,18 +269,37 @@ class Store:
             readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
             records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
-        rows = await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.read, after, limit)
-        return self._batch(after, [row for row in rows if row[0] <= self.head])
+        rows = await self._rows(after, limit)
+        if self._reader.damaged:
+            await self._writer.call(self._mend)
+            rows = await self._rows(after, limit)
+        return self._batch(after, rows)
 
-    def _batch(self, after: int, rows: Sequence[tuple[int, bytes]]) -> Batch:
-        records, unreadable = [], []
+    async def _rows(self, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._reader.read, after, limit, self.head)
+
+    def _mend(self) -> None:
+        for first_position in [*self._reader.damaged]:
+            self._log.mend_closed(first_position)
+            self._reader.damaged.discard(first_position)
+
+    def _batch(self, after: int, rows: Sequence[tuple[int, bytes | None]]) -> Batch:
+        records: list[Record] = []
+        lost: list[tuple[int, int]] = []
+        expected = after + 1
         for position, body in rows:
+            if expected < position < expected + SKIP_AFTER_DAMAGE:  # a longer gap was never used
+                lost.append((expected, position - 1))
+            expected = position + 1
             try:
+                if body is None:
+                    raise UnknownLayout("its seal is broken")  # noqa: TRY301
                 records.append(self.record(position, decode(body)))
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
-                unreadable.append(position)
-        return Batch(records, unreadable, rows[-1][0] if rows else after)
+                lost.append((position, position))
+        return Batch(records, lost, rows[-1][0] if rows else after)
 
     def record(self, position: int, reading: Reading) -> Record:
         """A reading with its place in this log."""
@@ -339,7 +374,8 @@ class Store:
             max_bytes=self._max_bytes,
             records=max(0, self.head - self._first + 1),
             loss_window_ms=round(self._interval_s * 1000),
-            quarantined=self._log.quarantined,
+            quarantined=self._log.damage.parts,
+            salvaged=self._log.damage.salvaged,
             state="writing" if trouble is None else "failing",
             evidence="" if trouble is None else f"the disk refuses: {trouble}; records wait in memory",
             head=self.head,

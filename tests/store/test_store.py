@@ -20,10 +20,15 @@ from gateway.store.devices import DeviceRegistry
 from gateway.store.log import RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.owner import Ownership
 from gateway.store.records import encode
+from gateway.store.seals import SealRing
 from gateway.store.store import Store
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 HERE = Path(__file__).parent
+
+
+def record_log(folder: Path) -> RecordLog:
+    return RecordLog(folder / "log", str(EUI), 64 << 20, SealRing(folder, None))
 
 
 def opened(folder: Path, *, commit_interval_s: float = 0.0, max_bytes: int = 64 << 20) -> Store:
@@ -55,7 +60,9 @@ _READ_BACK = textwrap.dedent("""
     import sys; from pathlib import Path
     from gateway.store.log import LogReader
     from gateway.store.records import decode
-    for position, body in LogReader(Path(sys.argv[1]) / "log").read(0, 10):
+    from gateway.store.seals import SealRing
+    folder = Path(sys.argv[1])
+    for position, body in LogReader(folder / "log", SealRing(folder, None)).read(0, 10, 10):
         print(position, decode(body).frame_id, decode(body).f_cnt)
 """)
 
@@ -138,7 +145,7 @@ def test_a_killed_process_keeps_every_record_it_was_told_is_durable(tmp_path):
         child.stdout.close()
         assert not set(lines) & set(promised), "a position was given twice"
         promised += lines
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     found = dict(log.bodies_after(0))
     assert set(promised) <= set(found)
     assert log.tally.stored == len(found)
@@ -203,7 +210,7 @@ async def test_a_damaged_body_is_reported_by_position_and_its_neighbours_are_rea
     async with opened(folder) as store:
         store._tail.clear()
         batch = await store.read(0, 10)
-    assert ([record.position for record in batch.records], batch.unreadable, batch.through) == ([1, 3], [2], 3)
+    assert ([record.position for record in batch.records], batch.lost, batch.through) == ([1, 3], [(2, 2)], 3)
 
 
 # --- destinations
@@ -261,43 +268,43 @@ async def test_a_disk_that_refuses_costs_patience_and_no_record(folder):
 
 
 def test_a_commit_that_failed_and_landed_all_the_same_is_not_written_twice(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.reopen()
     assert (log.head, log.tally.stored) == (1, 1)
 
 
 def test_a_damaged_part_is_moved_aside_once_and_its_positions_are_not_used_again(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)] * 3, [UnopenedFrame(1, "unknown_device", b"x")], Tally(heard=3, stored=3))
     log.close()
     (part,) = part_files(tmp_path / "log")
     part.path.write_bytes(b"\xff" * 5000)
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert log.quarantined == 1
+    log = record_log(tmp_path)
+    assert log.damage.parts == 1
     assert log.append([encode(reading(2), 1)], [], Tally(heard=1, stored=1)) > 3
     log.close()
-    again = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert (again.quarantined, again.epoch) == (0, log.epoch)
+    again = record_log(tmp_path)
+    assert (again.damage.parts, again.epoch) == (0, log.epoch)
     assert [path.name for path in (tmp_path / "quarantine").iterdir()] == [part.path.name]
 
 
 @pytest.mark.parametrize("stray", ["000000000099.sqlite3", "notes.txt", "x.sqlite3", "000000000050.sqlite3-wal"])
 def test_what_lies_about_in_the_log_folder_stops_nothing(tmp_path, stray):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.close()
     (tmp_path / "log" / stray).mkdir()
-    assert RecordLog(tmp_path / "log", str(EUI), 64 << 20).head == 1
+    assert record_log(tmp_path).head == 1
 
 
 def test_a_part_cut_off_while_it_was_made_is_made_again(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.close()
     (tmp_path / "log" / "000000000002.sqlite3").touch()
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert (log.head, log.quarantined, log.tally.stored) == (1, 0, 1)
+    log = record_log(tmp_path)
+    assert (log.head, log.damage.parts, log.tally.stored) == (1, 0, 1)
 
 
 def test_a_second_owner_is_refused_with_the_process_that_holds_it_and_a_dead_one_does_not_block(tmp_path):
