@@ -95,8 +95,10 @@ class MemoryOutbox:
     def record(self, position: int) -> Record:
         return Record(GatewayEui(bytes(8)), "e", position, self.readings[position])
 
-    async def settle(self, sink: str, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
-        self._progress[sink] = progress
+    async def settle(
+        self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        self._progress[sink] = change(self._progress[sink])
         self.dead_letters += [(sink, position, reason) for position, reason in refused]
         await asyncio.sleep(0)
 

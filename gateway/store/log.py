@@ -32,6 +32,7 @@ import orjson
 
 from gateway.errors import StorageError
 from gateway.store.database import NewerFormat, open_database, open_readonly
+from gateway.store.records import counted
 from gateway.store.salvage import records_in_wal, salvage, wal_bytes
 from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
 
@@ -383,6 +384,34 @@ class RecordLog:
         for name in self._seals.names_for(part.first_position):
             self._seals.forget(name)
         part.unlink()
+
+    def remove_at(self, first_position: int) -> None:
+        """Delete the closed part that begins here, if it is still there."""
+        for part in self.closed_parts:
+            if part.first_position == first_position:
+                self.remove(part)
+
+    @property
+    def last_part_first(self) -> int:
+        """The first position of the part that is written."""
+        return self._part.first_position
+
+    def newest_utc_us(self, part: PartFile) -> int | None:
+        """When the last record of a closed part was heard; None when that cannot be read."""
+        try:
+            db = open_readonly(part.path)
+        except sqlite3.Error:
+            return None
+        with closing(db):
+            try:
+                epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
+                position, sealed = db.execute(
+                    "SELECT position, body FROM record ORDER BY position DESC LIMIT 1"
+                ).fetchone()
+                seal = self._seals.of(_key_name(epoch, first))
+                return None if seal is None else counted(seal.open(RECORD, position, sealed)).utc_us
+            except (sqlite3.Error, TypeError, ValueError):
+                return None
 
     def close(self) -> None:
         """Close the last part; the next start finds it where it is."""

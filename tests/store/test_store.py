@@ -20,6 +20,7 @@ from gateway.store.devices import DeviceRegistry
 from gateway.store.log import RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.owner import Ownership
 from gateway.store.records import encode
+from gateway.store.retention import Limits
 from gateway.store.seals import SealRing
 from gateway.store.store import Store
 
@@ -32,7 +33,8 @@ def record_log(folder: Path) -> RecordLog:
 
 
 def opened(folder: Path, *, commit_interval_s: float = 0.0, max_bytes: int = 64 << 20) -> Store:
-    return Store.open(folder, EUI, commit_interval_s=commit_interval_s, max_bytes=max_bytes)
+    limits = Limits(max_bytes, max_age_s=30 * 86_400, keep_delivered_s=7 * 86_400)
+    return Store.open(folder, EUI, commit_interval_s=commit_interval_s, limits=limits)
 
 
 @pytest.fixture
@@ -157,10 +159,11 @@ _KEEP_ON = textwrap.dedent("""
     sys.path[:0] = ["..", "../.."]
     from readings import reading, session
     from gateway.model import GatewayEui
+    from gateway.store.retention import Limits
     from gateway.store.store import Store
     async def main():
         store = Store.open(Path(sys.argv[1]), GatewayEui(bytes.fromhex("0016c001ff10a235")),
-                           commit_interval_s=0.0, max_bytes=64 << 20)
+                           commit_interval_s=0.0, limits=Limits(64 << 20, 1e9, 1e9))
         async with store:
             for f_cnt in range(100_000):
                 futures = [store.keep_uplink(reading(f_cnt), session(1, session_id=1)) for _ in range(3)]
@@ -218,15 +221,15 @@ async def test_a_damaged_body_is_reported_by_position_and_its_neighbours_are_rea
 
 async def test_a_destination_goes_on_where_it_was_and_a_new_one_starts_now(folder):
     async with opened(folder) as store:
-        old = store.subscribe("old")
+        store.subscribe("old")
         for number in range(4):
             await store.keep_uplink(reading(number), session(1, session_id=1))
-        await store.settle("old", old.acknowledge([1, 2, 4]), [])
+        await store.settle("old", lambda old: old.acknowledge([1, 2, 4]))
     async with opened(folder) as store:
         assert store.subscribe("old").prefix == 2
         assert store.progress("old").queued(store.head) == 1
         assert store.subscribe("new").queued(store.head) == 0
-        await store.settle("old", store.progress("old").give_up([3]), [(3, "too large")])
+        await store.settle("old", lambda old: old.give_up([3]), [(3, "too large")])
         assert store.dead_letters("old") == 1
         assert store.progress("old").balance(store.head) == 0
 
@@ -330,7 +333,7 @@ _HOLD = "import sys,time; from pathlib import Path; from gateway.store.owner imp
 
 async def test_a_device_changed_by_a_command_is_known_to_a_running_gateway(folder):
     async with opened(folder) as store:
-        house = asyncio.create_task(store.keep_house())
+        house = asyncio.create_task(store.keep_house(lambda: None))
         with DeviceRegistry.open(folder) as registry:
             registry.add(device(77), session=session(77))
             registry.remove(device(1).dev_eui)
