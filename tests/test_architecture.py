@@ -45,7 +45,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
     "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"},
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
