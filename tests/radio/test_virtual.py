@@ -239,6 +239,16 @@ async def test_a_city_without_devices_falls_silent():
         assert "0 devices, no frame yet" in radio.health().evidence
 
 
+async def test_a_city_of_patient_devices_is_not_called_silent_too_soon():
+    hourly = EMPTY + b"[rooms]\ncount = 1\ninterval = '1h'\n"
+    async with VirtualRadio(read_scenario(hourly, "hourly.toml"), stamp=stamps(), speed=50_000.0) as radio:
+        frames = await take(radio.frames(), 4)
+        assert radio.health().state == "hearing"
+    assert frames[0].phy != frames[1].phy
+    assert radio.health().evidence.startswith("Virtual air: 1 device, not open")
+    assert radio.health().state == "waiting"
+
+
 async def test_a_fault_reaches_the_reader_and_the_health_instead_of_a_silence():
     moments = iter([Stamp(0, TimeQuality.UNSYNCED, None, "boot", 0)] * 3)
     radio = VirtualRadio(load_scenario(), stamp=lambda: next(moments), speed=300.0)  # a clock that breaks
