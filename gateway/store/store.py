@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError, StoreFull
+from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import GatewayEui, Record, Refusal
 from gateway.store.cursors import CursorFile, Loss, Progress
 from gateway.store.devices import DeviceRegistry, copy_registry
@@ -84,6 +85,9 @@ class StoreFacts:
     devices: int
     commits: int
     last_sync_ms: float
+    full_in_s: float | None  # until the limit of bytes, at the present pace
+    written_per_day_bytes: int | None  # by this process, to the disk
+    card_life_years: float | None  # of an endurance card
 
 
 class Store:
@@ -120,6 +124,7 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._growing, self._writing = Pace(), Pace()
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
         self._checkpointed_s = time.monotonic()
@@ -526,6 +531,9 @@ class Store:
         self._bytes = sum(file.stat().st_blocks * 512 for file in self._folder.rglob("*") if file.is_file())
         parts = part_files(self._log.folder)
         self._first = parts[0].first_position if parts else self.head + 1
+        now_s = time.monotonic()
+        self._growing.sample(self._bytes, now_s)
+        self._writing.sample(written_bytes(), now_s)
 
     def facts(self) -> StoreFacts:
         """For `status`."""
@@ -544,6 +552,9 @@ class Store:
             devices=self.known.devices,
             commits=self._writer.commits,
             last_sync_ms=round(self._writer.sync_s * 1000, 1),
+            full_in_s=seconds_until(self._max_bytes - self._bytes, self._growing.per_s),
+            written_per_day_bytes=None if self._writing.per_s is None else round(self._writing.per_s * DAY_S),
+            card_life_years=card_life_years(self._writing.per_s),
         )
 
 
@@ -553,3 +564,12 @@ def _sighting(reading: Reading) -> Sighting:
         None,
     )
     return Sighting(reading.f_cnt, reading.phy[-4:], reading.heard.utc_us, battery)
+
+
+def written_bytes() -> int:
+    """What this process has had written to storage: proc(5), io. 0 where that is hidden."""
+    try:
+        with open("/proc/self/io", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel, read each second
+            return next((int(line.split()[1]) for line in file if line.startswith("write_bytes")), 0)
+    except OSError:
+        return 0
