@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.host.time_sources import TimeSources
     from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -45,10 +46,10 @@ STUCK_AFTER_S = 60.0  # a line that holds frames this long without moving gets n
 BOOK_DROPS_S = 1.0
 
 
-def run(settings: Settings, company: Company | None = None) -> int:
+def run(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
-    asyncio.run(serve(settings, company))
+    asyncio.run(serve(settings, company, time_sources))
     return 0
 
 
@@ -58,18 +59,19 @@ class Company(Protocol):
     async def attend(self, view: GatewayView, console_url: str, stop: asyncio.Event) -> None: ...
 
 
-async def serve(settings: Settings, company: Company | None = None) -> None:
+async def serve(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> None:
     """Open the parts, run them until a signal, stop in order."""
     stop = asyncio.Event()
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
-    clock, notifier = Clock(), Notifier()
+    notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
+        clock = opened.enter_context(Clock(settings.store.path, time_sources))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         radio = parts.radio(settings, clock.stamp)
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
+        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
@@ -81,7 +83,7 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
         await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
-        beside = [store.keep_house(), _book_drops(radio, store), _feed_watchdog(notifier, line)]
+        beside = [store.keep_house(), clock.keep(), _book_drops(radio, store), _feed_watchdog(notifier, line)]
         beside += [drain.run() for drain in drains]
         if company is not None:
             host, port = page.addresses[0]
