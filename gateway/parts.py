@@ -5,18 +5,20 @@ Each maker imports its part when it is asked for: a gateway on a roof does not c
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue, shipped_folder
 from gateway.delivery.drain import Manners
 from gateway.settings import secret, secret_path
+from gateway.store.retention import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
-    from gateway.model import GatewayEui, Stamp
+    from gateway.model import DevEui, Device, GatewayEui, Session, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
@@ -28,36 +30,44 @@ if TYPE_CHECKING:
     from gateway.simulator.scenario import Scenario
 
     Now = Callable[[], Stamp]
+    Counters = Callable[[], Mapping[DevEui, int]]
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
-def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now) -> Concentrator:
+def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now, _: Counters) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
     return PacketForwarderRadio(str(settings.listen), now)
 
 
-def scenario(settings: VirtualRadioSettings) -> Scenario:
-    """The simulated city that the settings name."""
-    from gateway.simulator.scenario import load_scenario
-
-    return load_scenario(settings.scenario, seed=settings.seed)
-
-
-def _virtual(settings: VirtualRadioSettings, now: Now) -> Concentrator:
+def _virtual(settings: VirtualRadioSettings, now: Now, f_cnt_up: Counters) -> Concentrator:
     from gateway.radio.virtual import VirtualRadio
 
-    return VirtualRadio(scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed)
+    return VirtualRadio(_scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed, f_cnt_up=f_cnt_up())
 
 
-RADIOS: Mapping[str, Callable[[Any, Now], Concentrator]] = {"packet-forwarder": _packet_forwarder, "virtual": _virtual}
+def _scenario(settings: VirtualRadioSettings) -> Scenario:
+    from gateway.simulator.scenario_file import load_scenario
+
+    return load_scenario(settings.scenario)
 
 
-def radio(settings: Settings, now: Now) -> Concentrator:
-    """The concentrator that the settings name."""
-    return RADIOS[settings.radio.type](settings.radio, now)
+RADIOS: Mapping[str, Callable[[Any, Now, Counters], Concentrator]] = {
+    "packet-forwarder": _packet_forwarder,
+    "virtual": _virtual,
+}
+
+
+def radio(settings: Settings, now: Now, f_cnt_up: Counters) -> Concentrator:
+    """The concentrator that the settings name. `f_cnt_up` are the counters that simulated devices go on from."""
+    return RADIOS[settings.radio.type](settings.radio, now, f_cnt_up)
+
+
+def residents(settings: Settings) -> Sequence[tuple[Device, Session]]:
+    """The devices of a simulated city, which its gateway knows; none when the radio is real."""
+    return _scenario(settings.radio).devices() if settings.radio.type == "virtual" else ()
 
 
 # --- destinations ---------------------------------------------------------------------------------------------------
@@ -106,6 +116,29 @@ def manners(settings: SinkSettings) -> Manners:
         in_flight=settings.in_flight,
         only_tags=settings.only_tags,
     )
+
+
+# --- store ----------------------------------------------------------------------------------------------------------
+
+
+def limits(settings: Settings) -> Limits:
+    """What the store may hold, and for how long."""
+    store = settings.store
+    return Limits(
+        max_bytes=store.max_size,
+        max_age_s=store.max_age.total_seconds(),
+        keep_delivered_s=store.keep_delivered.total_seconds(),
+        keep_newest=store.when_full == "keep-newest",
+    )
+
+
+def store_key(settings: Settings) -> bytes | None:
+    """The key that wraps the keys of the log's parts, if the settings name one: 32 bytes, or any text, digested."""
+    file = settings.store.key_file
+    if file is None:
+        return None
+    material = secret_path(file).read_bytes().strip()
+    return material if len(material) == 32 else hashlib.blake2s(material, person=b"storekey").digest()
 
 
 # --- codecs ---------------------------------------------------------------------------------------------------------

@@ -15,16 +15,18 @@ from gateway.console.cli import main
 
 CHECKOUT = Path(__file__).parent.parent
 
-CODEC = '''
+CODEC = """
 def decode(payload, port, variables):
-    """Two bytes: tenths of a degree, and a flag."""
-    scale = float(variables.get("scale", "10"))
-    return {"temperature": int.from_bytes(payload[:2], "big", signed=True) / scale}
+    temperature = int.from_bytes(payload[:2], "big", signed=True) / float(variables.get("scale", "10"))
+    return {
+        "data": {"temperature": temperature},
+        "measurements": [{"quantity": "temperature", "value": temperature, "unit": "°C"}],
+    }
 
 
 def encode(command):
-    return {"port": 3, "payload": bytes([command["interval"]])}
-'''
+    return {"bytes": [command["interval"]], "f_port": 3}
+"""
 EXAMPLES = [
     {
         "name": "a cool cellar",

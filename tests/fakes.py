@@ -61,6 +61,8 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.readings: dict[int, Reading] = {}
         self.damaged: set[int] = set()
+        self.waiting: list[tuple[int, Record]] = []  # for a disk that refuses
+        self.sent_from_memory: list[Record] = []
         self.head = 0
         self._progress: dict[str, Progress] = {}
         self.dead_letters: list[tuple[str, int, str]] = []
@@ -83,20 +85,31 @@ class MemoryOutbox:
         while self.head <= position:
             await self._grown.wait()
 
+    def stranded(self, after: int, limit: int) -> list[tuple[int, Record]]:
+        return [(number, record) for number, record in self.waiting if number > after][:limit]
+
+    def was_sent_from_memory(self, sink: str, records: Sequence[Record]) -> None:
+        self.sent_from_memory += records
+
+    def record_of(self, reading: Reading) -> Record:
+        return Record(GatewayEui(bytes(8)), "ram", reading.f_cnt, reading)
+
     async def read(self, after: int, limit: int) -> Any:
         await asyncio.sleep(0)
         positions = [number for number in range(after + 1, self.head + 1) if number in self.readings][:limit]
         return _Batch(
             [self.record(number) for number in positions if number not in self.damaged],
-            [number for number in positions if number in self.damaged],
+            [(number, number) for number in positions if number in self.damaged],
             positions[-1] if positions else after,
         )
 
     def record(self, position: int) -> Record:
         return Record(GatewayEui(bytes(8)), "e", position, self.readings[position])
 
-    async def settle(self, sink: str, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
-        self._progress[sink] = progress
+    async def settle(
+        self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        self._progress[sink] = change(self._progress[sink])
         self.dead_letters += [(sink, position, reason) for position, reason in refused]
         await asyncio.sleep(0)
 
@@ -104,7 +117,7 @@ class MemoryOutbox:
 @dataclass
 class _Batch:
     records: list[Record]
-    unreadable: list[int]
+    lost: list[tuple[int, int]]
     through: int
 
 

@@ -40,11 +40,12 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
+    "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
     "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"},
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
@@ -88,8 +89,9 @@ OUTSIDE = frozenset(
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "aiohttp": (("aiohttp",), frozenset({"console"})),
-    "aiomqtt": (("aiomqtt", "paho"), frozenset({"delivery"})),
-    "cryptography": (("cryptography",), frozenset({"lorawan"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
+    "paho-mqtt": (("paho",), frozenset({"delivery"})),
+    "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,8 +22,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and how to learn more; exit 2."""
-        self.exit(2, f"{self.prog}: {message}\n→ {self.prog} --help\n")
+        """Say what is wrong and how to learn more; exit 2. A key behind a misspelt option is not repeated."""
+        self.exit(2, f"{self.prog}: {re.sub(r'[0-9A-Fa-f]{32,}', '…', message)}\n→ {self.prog} --help\n")
 
 
 def shared_options() -> argparse.ArgumentParser:
@@ -76,14 +77,23 @@ def dev_eui(text: str) -> DevEui:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def positive(text: str) -> float:
-    """A number above zero on the command line."""
+def seconds(text: str) -> float:
+    """A time in seconds, above zero, on the command line."""
+    return _number(text, 0.001, 1e9)
+
+
+def speed(text: str) -> float:
+    """How many times faster than life, on the command line; the bounds are those of the settings."""
+    return _number(text, 0.001, 100_000)
+
+
+def _number(text: str, low: float, high: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:g} to {high:g}")
     return value
 
 

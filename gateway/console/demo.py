@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway import daemon, parts
+from gateway import daemon
 from gateway.console.status_page import reading_line
 from gateway.console.terminal import say
 from gateway.console.wording import counted
@@ -24,7 +24,6 @@ from gateway.settings.models import (
     VirtualRadioSettings,
 )
 from gateway.settings.values import Address
-from gateway.store.devices import DeviceRegistry, NewDevice
 
 if TYPE_CHECKING:
     from gateway.status import GatewayView
@@ -47,7 +46,6 @@ def demo(options: DemoOptions) -> int:
     with ExitStack() as cleanup:
         folder = options.data_dir or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lorawan-gateway-")))
         settings = _settings(options, folder)
-        _register_city(settings)
         company = _Audience(options.for_s)
         daemon.run(settings, company)
         company.summarize()
@@ -74,15 +72,6 @@ def _console_address() -> Address:
             say(f"Port {CONSOLE.port} is taken, the console gets another one.")
             return Address(CONSOLE.host, 0)
     return CONSOLE
-
-
-def _register_city(settings: Settings) -> None:
-    """Enter the city's devices; those of an earlier demo in the same folder are there already."""
-    assert isinstance(settings.radio, VirtualRadioSettings)
-    city = parts.scenario(settings.radio).devices()
-    with DeviceRegistry.open(settings.store.path) as registry:
-        known = {row.device.dev_eui for row in registry.list()}
-        registry.add_all([NewDevice(device, session) for device, session in city if device.dev_eui not in known])
 
 
 class _Audience:

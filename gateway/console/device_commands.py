@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.console.arguments import add_command, add_group, assignment, dev_eui
 from gateway.console.settings_commands import load_settings
 from gateway.console.terminal import clean, emit, say, table
-from gateway.errors import SettingsError, UsageError
+from gateway.errors import SettingsError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -413,10 +413,18 @@ def _ago(seconds: float) -> str:
 
 @contextmanager
 def _registry(settings: Settings) -> Iterator[DeviceRegistry]:
+    import sqlite3
+
     from gateway.store.devices import DeviceRegistry
 
     with DeviceRegistry.open(settings.store.path) as registry:
-        yield registry
+        try:
+            yield registry
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"the device registry in {settings.store.path} cannot be read: {error}",
+                hint="restore a backup, or move devices.sqlite3 away and import the devices again",
+            ) from error
 
 
 def _codec_names(settings: Settings) -> CodecNames:

@@ -48,9 +48,9 @@ def tcp_sockets(listen: str) -> list[socket.socket]:
     host, port = split_listen(listen)
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as reason:
+    except (OSError, UnicodeError) as reason:  # UnicodeError: no host name can be spelled like this
         raise GatewayError(
-            f"The console cannot listen on {listen}: {reason.strerror or reason}",
+            f"The console cannot listen on {listen}: {getattr(reason, 'strerror', None) or reason}",
             hint="Give console.listen an IP address of this gateway.",
         ) from reason
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.console.arguments import add_command, positive, whole
+from gateway.console.arguments import add_command, seconds, speed, whole
 from gateway.console.settings_commands import settings_path
 
 if TYPE_CHECKING:
@@ -19,32 +19,33 @@ if TYPE_CHECKING:
 
 
 _DEMO_HELP = """\
-Waste containers, museum rooms and water meters send to a virtual concentrator. A line per
-decoded reading is printed, pages are on http://127.0.0.1:8080. Ctrl-C ends it.
+Needs no settings: waste containers, museum rooms and water meters send to a virtual
+concentrator. A line per decoded reading is printed, pages are on http://127.0.0.1:8080,
+the store lies in a temporary folder. Ctrl-C ends it.
 """
 
 
 def register(commands: Commands) -> None:
     """Add the commands of this module."""
     add_command(commands, "run", run, "the daemon")
-    parser = add_command(
-        commands, "demo", demo, "the daemon without settings, in a small virtual city", more=_DEMO_HELP
-    )
-    parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=positive, help="stop by itself after this time")
+    parser = add_command(commands, "demo", demo, "the daemon in a small virtual city", more=_DEMO_HELP)
+    parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=seconds, help="stop by itself after this time")
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, help="keep the store here; without it, in a temporary folder"
     )
     parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same city and the same losses")
-    parser.add_argument("--speed", metavar="X", type=positive, default=1.0, help="60: an hour passes in a minute")
+    parser.add_argument("--speed", metavar="X", type=speed, default=1.0, help="60: an hour passes in a minute")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop."""
     with stopping_is_fine():
-        from gateway import daemon
         from gateway.settings import load_for_run
 
-        return daemon.run(load_for_run(settings_path(arguments)))
+        settings = load_for_run(settings_path(arguments))
+        from gateway import daemon
+
+        return daemon.run(settings)
     return 0
 
 

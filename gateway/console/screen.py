@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from gateway.model import TimeQuality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from jinja2 import Template
 
     from gateway.console.view import View
 
@@ -96,19 +99,8 @@ class Screen:
     def __init__(self, view: View) -> None:
         self._view = view
         self._pace = Pace()
-        self.assets, templates = _load_pages()
-        self._build = hashlib.sha256(b"".join(self.assets.values()) + __version__.encode()).hexdigest()[:12]
-        self._pages = Environment(
-            loader=DictLoader(templates),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._pages.globals["build"] = self._build
-        self._pages.filters |= {"grouped": wording.count, "duration": wording.duration, "size": wording.size}
-        self._page = self._pages.get_template("page.html")
-        self._parts: Any = self._pages.get_template("parts.html").module
+        self._pages = _pages()
+        self.assets = self._pages.assets
         self._frame: Frame | None = None
         self._frame_steady_s = 0.0
 
@@ -128,7 +120,7 @@ class Screen:
     def page(self, now: Now) -> str:
         """The whole page."""
         rows = [_row(reading, now) for reading in self._view.recent()[:MOST_ROWS]]
-        return self._page.render(s=self._facts(now), rows=rows, parts=self._parts)
+        return self._pages.page.render(s=self._facts(now), rows=rows, parts=self._pages.parts)
 
     def frame(self, now: Now, fresh_s: float = 0.5) -> Frame:
         """The page in pieces; one that is younger than `fresh_s` is given again."""
@@ -142,11 +134,11 @@ class Screen:
         rows = {}
         for reading in self._view.recent()[:MOST_ROWS]:
             key = _key(reading)
-            rows[key] = drawn.get(key) or str(self._parts.row(_row(reading, now)))
-        parts = {name: str(getattr(self._parts, name)(facts)) for name in PARTS}
-        parts["empty"] = "" if rows else str(self._parts.empty(facts))
+            rows[key] = drawn.get(key) or str(self._pages.parts.row(_row(reading, now)))
+        parts = {name: str(getattr(self._pages.parts, name)(facts)) for name in PARTS}
+        parts["empty"] = "" if rows else str(self._pages.parts.empty(facts))
         return Frame(
-            build=self._build,
+            build=self._pages.build,
             utc_ms=int(now.utc_s * 1000),
             title=facts["title"],
             spoken=facts["spoken"],
@@ -215,12 +207,37 @@ PARTS = ("head", "lamps", "notice", "hearing", "keeping", "delivering")
 """Macros of `parts.html` with a place of their own; the ids of these places are `part-NAME`. `empty` is the seventh."""
 
 
-def _load_pages() -> tuple[dict[str, bytes], dict[str, str]]:
-    """Assets and templates of `pages/`, from a checkout as from a wheel."""
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What lies in `pages/`, ready to use. `build` changes with anything in it, and with the version."""
+
+    build: str
+    page: Template
+    parts: Any  # the macros of parts.html
+    assets: Mapping[str, bytes]
+
+
+@cache
+def _pages() -> Pages:
+    """Templates and assets, read once, from a checkout as from a wheel."""
     files = [one for one in resources.files("gateway.console").joinpath("pages").iterdir() if one.is_file()]
-    templates = {one.name: one.read_text("utf-8") for one in files if one.name.endswith(".html")}
-    assets = {one.name: one.read_bytes() for one in files if one.name.endswith((".css", ".js", ".svg"))}
-    return assets, templates
+    content = {one.name: one.read_bytes() for one in sorted(files, key=lambda one: one.name)}
+    build = hashlib.sha256(b"".join(content.values()) + __version__.encode()).hexdigest()[:12]
+    templates = Environment(
+        loader=DictLoader({name: text.decode() for name, text in content.items() if name.endswith(".html")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals["build"] = build
+    templates.filters |= {"grouped": wording.count, "duration": wording.duration}
+    return Pages(
+        build=build,
+        page=templates.get_template("page.html"),
+        parts=templates.get_template("parts.html").module,
+        assets={name: text for name, text in content.items() if name.endswith((".css", ".js", ".svg"))},
+    )
 
 
 def _reasons(radio: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH = 76
 _LABEL = 9  # columns of the first one
+_INDENT = " " * (_LABEL + 6)
 _SIGNS = {verdict.Level.GOOD: "ok", verdict.Level.LOOK: "look", verdict.Level.BAD: "BAD"}
 
 
@@ -38,39 +39,39 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     name = wording.plain(facts.get("gateway_name") or "")
     yield "  ".join(filter(None, [name, facts["gateway_eui"], f"up {wording.duration(facts['uptime_s'])}"]))
     radio, store = facts["radio"], facts["store"]
-    yield from _part("Radio", verdict.hearing(radio))
-    yield from _figures(radio, ("heard", "filtered", "stored", "dropped"))
+    heard = _figures(radio, ("heard", "filtered", "stored", "dropped"))
+    yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), heard)
     yield from _part("Clock", verdict.clock(facts["clock"]))
-    yield from _part("Store", verdict.keeping(store))
-    yield from _wrapped(f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}")
+    kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
+    yield from _part("Keeps", verdict.keeping(store), kept)
     for title, key in (("Sink", "sinks"), ("LNS", "lns")):
         for part in facts[key]:
             link = verdict.link(part)
-            yield from _part(title, link.verdict, name=link.name)
-            yield from _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
-            if link.queued and part.get("oldest_age_s") is not None:
-                yield from _wrapped(f"the oldest waits for {wording.duration(link.oldest_age_s)}")
+            figures = _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
+            waits = f", the oldest for {wording.duration(link.oldest_age_s)}" if link.queued else ""
+            yield from _part(title, link.verdict, figures + waits, name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
 
 
-def _part(title: str, found: Verdict, *, name: str = "") -> Iterator[str]:
-    label = " ".join(filter(None, [wording.plain(name), found.word]))
-    yield f"{title:{_LABEL}}{_SIGNS[found.level]:6}{label}"
-    for text in (found.why, *found.notes):
+def _part(title: str, found: Verdict, figures: str = "", *, name: str = "") -> Iterator[str]:
+    yield f"{title:{_LABEL}}{_SIGNS[found.level]:6}{f'{name} {found.word}'.strip()}"
+    for text in (found.why, figures):
         yield from _wrapped(text)
-    for step in found.steps:
-        yield from _wrapped(f"→ {step.text} {step.command}".strip())
+    for arrow, remarks in (("", found.notes), ("→ ", found.steps)):
+        for remark in remarks:
+            yield from _wrapped(f"{arrow}{remark.text}")
+            if remark.command:
+                yield f"{_INDENT}  {remark.command}"
 
 
-def _figures(facts: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    known = [f"{name.replace('_', ' ')} {wording.count(facts[name])}" for name in names if facts.get(name) is not None]
-    yield from _wrapped(", ".join(known))
+def _figures(facts: Mapping[str, Any], names: Sequence[str]) -> str:
+    known = (f"{name.replace('_', ' ')} {wording.count(facts[name])}" for name in names if facts.get(name) is not None)
+    return ", ".join(known)
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    indent = " " * (_LABEL + 6)
-    yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    yield from textwrap.wrap(text, WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
 
 
 def wording_on_a_terminal(line: str) -> str:
@@ -98,7 +99,9 @@ def _said(reading: Mapping[str, Any]) -> str:
         return f"{problem}: {reading.get('payload') or 'no payload'}"
     found = reading.get("measurements")
     if isinstance(found, list) and found:
-        shown = wording.measurements([entry for entry in found if isinstance(entry, dict)])
+        # An alarm that is off is no news on a line for people.
+        told = [entry for entry in found if isinstance(entry, dict) and entry.get("value") is not False]
+        shown = wording.measurements(told)
         return ", ".join(f"{part.label} {part.text} {part.unit}".strip() for part in shown)
     return str(reading.get("payload") or "no payload")
 

@@ -25,7 +25,6 @@ from aiohttp import web
 
 from gateway.console import doors
 from gateway.console.screen import Now, Screen
-from gateway.errors import GatewayError
 from gateway.host import metrics
 from gateway.model import DevEui
 
@@ -62,7 +61,6 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
     "Server": "lorawan-gateway",
 }
 
@@ -81,7 +79,7 @@ class Console:
         self._screen = Screen(view)
         self._names = {"localhost", *_own_names(), *(name.lower() for name in names)}
         self._streams = {"tcp": 0, "unix": 0}
-        self._sampler: asyncio.TimerHandle | None = None
+        self._sampler: asyncio.Handle | None = None
         self._doors = 0
 
     # --- answers ----------------------------------------------------------------------------------------------------
@@ -137,6 +135,7 @@ class Console:
         with self._stream(request):
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
             await response.prepare(request)
+            await _write(request, response, b"retry: 1000\n\n", self._limits.stall_s)
             shown = None
             while True:
                 now = self._screen.frame(_now(), self._limits.tick_s / 2)
@@ -169,18 +168,16 @@ class Console:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse pages of foreign names that point at our address (DNS rebinding); say errors in a sentence."""
+        """Refuse whoever asks under a foreign name that was pointed at our address (DNS rebinding)."""
         if _door(request) == "tcp" and request.path not in ANY_NAME and not self._knows(request):
-            raise web.HTTPMisdirectedRequest(
-                text="This name is not mine. Open me by my IP address, or by my host name.\n"
-            )
-        try:
-            return await handler(request)
-        except GatewayError as error:
-            return web.Response(status=503, text="\n".join(error.lines()) + "\n")
+            raise web.HTTPMisdirectedRequest(text="This name is not mine. Open me by IP address or host name.\n")
+        return await handler(request)
 
     def _knows(self, request: web.Request) -> bool:
-        host = request.host.lower()
+        host = request.headers.get("Host")  # `request.host` would ask the DNS where there is none
+        if host is None:
+            return True  # no browser: these always say
+        host = host.lower()
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
         return name.removesuffix(".") in self._names or _is_address(name)
 
@@ -190,7 +187,8 @@ class Console:
         """Look at the counters every few seconds for as long as a door is open."""
         self._doors += 1
         if self._sampler is None:
-            self._sample(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            self._sampler = loop.call_soon(self._sample, loop)
 
     async def close(self, _app: web.Application) -> None:
         """The last door to close ends it."""
@@ -200,9 +198,8 @@ class Console:
             self._sampler = None
 
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sampler = loop.call_later(
-            self._limits.sample_s, self._sample, loop
-        )  # first, so that a fault costs one look
+        # The next look is planned first: a fault in this one costs no more than itself.
+        self._sampler = loop.call_later(self._limits.sample_s, self._sample, loop)
         self._screen.sample(_now())
 
 
@@ -307,8 +304,8 @@ class _Full(asyncio.Protocol):
 
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY.items():
-        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.update(SECURITY)
 
 
 async def _write(request: web.Request, response: web.StreamResponse, data: bytes, stall_s: float | None) -> None:

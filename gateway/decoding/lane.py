@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LETTERS = frozenset({b"=", b"!", b"T", b"M"})  # how an answer begins, see worker.py
 EXTENSIONS = 4  # how many more times `wall_s` a worker may have that hardly got the processor
 
 
@@ -93,11 +94,15 @@ class CodecHealth:
 class Lane:
     """A codec, ready to be asked. Made and used inside a running event loop."""
 
-    def __init__(self, setup: Setup, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, setup: Setup, limits: Limits, clock: Callable[[], float], before_start: Callable[[], None]
+    ) -> None:
+        """Nothing is started yet; `before_start` is called each time a worker is about to be."""
         self.setup = setup
         self.limits = limits
         self.used_s = 0.0  # when it was last asked
         self._clock = clock
+        self._before_start = before_start
         self._patience = Patience(limits.overruns)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
@@ -111,6 +116,7 @@ class Lane:
         self._deadline: asyncio.TimerHandle | None = None
         self._sent_cpu_s = 0.0
         self._extended = 0
+        self._number = 0  # of the worker's answers
         self._answered = self._overran = self._starts = 0
         self._guarded: bool | None = None
 
@@ -221,6 +227,7 @@ class Lane:
 
     def _start(self) -> None:
         limits, setup = self.limits, self.setup
+        self._before_start()
         try:
             worker = WorkerProcess(setup.module, self._heard, self._gone, longest_line=limits.result_bytes + 1024)
         except OSError as error:
@@ -247,12 +254,10 @@ class Lane:
         for line in lines:
             if worker is not self._worker:
                 return
-            if not self._ready:
-                self._begin(line)
-            elif self._flying:
-                self._settle(self._flying.popleft(), line)
+            if self._ready:
+                self._settle(line)
             else:
-                worker.kill("it answered what nobody asked")
+                self._begin(line)
         if self._flying:
             self._watch()
         elif self._ready:
@@ -261,10 +266,14 @@ class Lane:
                 self._send_soon()  # after those just answered have asked again
 
     def _begin(self, line: bytes) -> None:
-        said = _json(line)
-        if line[:1] == b"R" and type(said) is dict:
+        said = _json(line[2:])
+        if line[:2] == b"R " and type(said) is dict:
             self._ready = True
-            self._guarded = said.get("guarded") is True
+            self._number = 0
+            guarded = said.get("guarded") is True
+            if not guarded and self._guarded is None:
+                log.warning("codec %s runs without the kernel's filter: no seccomp on this system", self.setup.id)
+            self._guarded = guarded
             return
         reason = said if type(said) is str else "its worker speaks nonsense"
         self._load_problem = f"the codec {self.setup.id} cannot be loaded: {reason[:1000]}"
@@ -273,23 +282,43 @@ class Lane:
         for job in self._take_waiting():
             job.settle(Outcome(problem=self._load_problem))
 
-    def _settle(self, job: _Job, line: bytes) -> None:
-        kind, said = line[:1], _json(line)
-        if kind in {b"=", b"!"}:
-            self._answered += 1
-            if self._patience.in_a_row:
-                self._patience.answered()
-        if kind == b"=":
-            job.settle(Outcome(said, brackets=line.count(b"{") + line.count(b"[")))
-        elif kind == b"!":
+    def _settle(self, line: bytes) -> None:
+        """Give a line to the request it answers. A line that answers none means that the codec writes by itself."""
+        letter, _, rest = line.partition(b" ")
+        number, _, body = rest.partition(b" ")
+        self._number += 1
+        said = _json(body)
+        if not self._flying or number != b"%d" % self._number or letter not in LETTERS or said is None:
+            self._discard("it answered what nobody asked")
+            return
+        job = self._flying.popleft()
+        if letter == b"=":
+            self._kept_to_limits()
+            job.settle(Outcome(said, brackets=body.count(b"{") + body.count(b"[")))
+        elif letter == b"!":
+            self._kept_to_limits()
             job.settle(Outcome(problem=f"the codec failed: {str(said)[:1000]}"))
         else:
-            if kind == b"M":  # the worker ends over it; what it had not begun yet goes to the next
+            self._blame(f"the codec was stopped: {str(said)[:1000]}", [job])
+            if letter == b"M":  # the worker ends over it; what it had not begun yet goes to the next
                 self._waiting.extendleft(reversed(self._flying))
                 self._flying.clear()
                 self.rest()
-            self._blame(f"the codec was stopped: {str(said)[:1000]}", [job])
             self._replace()
+
+    def _kept_to_limits(self) -> None:
+        self._answered += 1
+        if self._patience.in_a_row:
+            self._patience.answered()
+
+    def _discard(self, reason: str) -> None:
+        """End a worker that cannot be believed any more."""
+        worker = self._worker
+        self.rest()
+        if worker is not None:
+            worker.kill(reason)
+        self._accuse(reason)
+        self._replace()
 
     def _gone(self, worker: WorkerProcess, reason: str) -> None:
         """A worker is dead and buried. If it was the one at work: whose fault was it, and start another."""
@@ -302,14 +331,20 @@ class Lane:
             self._blame(f"the codec's worker did not start: {reason}", self._take_waiting())
             return
         self._ready = False
+        if self._flying:
+            self._accuse(reason)
+        self._replace()
+
+    def _accuse(self, reason: str) -> None:
+        """A worker was lost over what it had to do: if that was one request it is to blame, else each goes again."""
         flying = list(self._flying)
         self._flying.clear()
-        if len(flying) == 1:
+        if len(flying) > 1:
+            for job in flying:
+                job.alone = True
+            self._waiting.extendleft(reversed(flying))
+        else:
             self._blame(f"the codec was stopped: {reason}", flying)
-        for job in flying if len(flying) > 1 else ():
-            job.alone = True
-        self._waiting.extendleft(reversed([job for job in flying if not job.future.done()]))
-        self._replace()
 
     def _replace(self) -> None:
         """Have a worker ready for the next request, unless the codec is set aside."""
@@ -374,9 +409,9 @@ class Lane:
         )
 
 
-def _json(line: bytes) -> Any:
-    """The JSON behind a line's letter; a worker is not believed, so None when it is none."""
+def _json(text: bytes) -> Any:
+    """A worker is not believed: None when it is no JSON."""
     try:
-        return orjson.loads(line[1:])
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None

@@ -26,6 +26,7 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from {module} import main;
 _OPTIONS = ("-I", "-S", "-B", "-W", "ignore", "-X", "utf8")
 _PACKAGE = Path(__file__).resolve().parent.parent.parent
 _READ_BYTES = 1 << 18
+FAREWELL_S = 0.2  # between a child's last word and its end
 
 
 class WorkerProcess:
@@ -45,6 +46,7 @@ class WorkerProcess:
         self._on_end = on_end
         self._longest_line = longest_line
         self._heard = b""
+        self._deaf = False  # it said too much in one line, and what follows is not believed
         self._unsent = b""
         self._reason = ""
         self._farewell: asyncio.TimerHandle | None = None
@@ -103,8 +105,7 @@ class WorkerProcess:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
             sent = 0
-        except OSError:  # it is gone or going
-            self.kill("it closed its socket")
+        except OSError:  # it is gone or going, and on_end will say so
             self._unsent = b""
             sent = 0
         self._unsent = self._unsent[sent:]
@@ -120,13 +121,13 @@ class WorkerProcess:
             return
         except OSError:
             heard = b""
-        if not heard:
+        if not heard:  # it ends, and the pidfd is about to say how; or it only pretends to
             self._loop.remove_reader(self._socket)
-            self.kill("it closed its socket")
+            self._farewell = self._farewell or self._loop.call_later(FAREWELL_S, self.kill, "it closed its socket")
             return
         *lines, self._heard = (self._heard + heard).split(b"\n")
         if len(self._heard) > self._longest_line:
-            self._heard = b""
+            self._deaf = True
             self._loop.remove_reader(self._socket)
             self.kill(f"it answered more than {self._longest_line} bytes")
         if lines:
@@ -138,7 +139,7 @@ class WorkerProcess:
         with contextlib.suppress(OSError):  # what it said last
             while heard := self._socket.recv(_READ_BYTES):
                 self._heard += heard
-        *lines, _ = self._heard.split(b"\n")
+        lines = [] if self._deaf else self._heard.split(b"\n")[:-1]
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()

@@ -5,10 +5,10 @@ four bytes length and a marshalled value: first the setup, then lists of request
 
     R {"guarded": true}   the codec is loaded; guarded says whether the kernel's filter holds
     L "text"              it cannot be loaded, and why; the worker ends
-    = {…}                 what the codec answered
-    ! "text"              it raised, or answered what cannot be carried
-    T "text"              it took more processor time than it may
-    M "text"              it took more memory than it may; the worker ends, for memory does not come back
+    = 1 {…}               what the codec answered to the worker's first request, and so on
+    ! 1 "text"            it raised, or answered what cannot be carried
+    T 1 "text"            it took more processor time than it may
+    M 1 "text"            it took more memory than it may; the worker ends, for memory does not come back
 
 Starts in a few milliseconds because it imports next to nothing, and nothing of the gateway but `walls`.
 """
@@ -65,23 +65,25 @@ def main() -> None:
     try:
         codec = Codec(setup, clock)
     except Overrun:
-        _send(b"L" + _json("loading it took too much processor time"))
+        _send(b"L " + _json("loading it took too much processor time"))
     except BaseException as error:  # noqa: BLE001 - whatever a codec does on its first lines
-        _send(b"L" + _json(_described(error, setup["file"])))
+        _send(b"L " + _json(_described(error, setup["file"])))
     else:
-        _send(b"R" + _json({"guarded": codec.guarded}))
+        _send(b"R " + _json({"guarded": codec.guarded}))
         _serve(codec)
     os._exit(0)  # nothing to tidy up, and no codec's exit handlers
 
 
 def _serve(codec: Codec) -> None:
+    number = 0
     while (requests := _receive()) is not None:
         answers: list[bytes] = []
         flushed = time.monotonic()
         for request in requests:
-            answer = codec.answer(request)
-            answers.append(answer)
-            if answer[:1] == b"M":
+            number += 1
+            letter, body = codec.answer(request)
+            answers.append(b"%b %d %b" % (letter, number, body))
+            if letter == b"M":
                 _send(b"".join(answers))
                 os._exit(0)
             now = time.monotonic()
@@ -144,23 +146,23 @@ class Codec:
         if self.decode is None and self.encode is None:
             raise Unusable("it has neither a function decode(payload, port, variables) nor encode(command)")
 
-    def answer(self, request: tuple[Any, ...]) -> bytes:
-        """One line of answer, whatever the codec does."""
+    def answer(self, request: tuple[Any, ...]) -> tuple[bytes, bytes]:
+        """The letter and the JSON of one line, whatever the codec does."""
         try:
             try:
                 self.clock.start()
-                return b"=" + self._carried(self._run(request))
+                return b"=", self._carried(self._run(request))
             except MemoryError:
-                return b"M" + _json("it took more memory than a codec may")
+                return b"M", _json("it took more memory than a codec may")
             except Exception as error:  # noqa: BLE001
-                return b"!" + _json(_described(error, self.file))
+                return b"!", _json(_described(error, self.file))
             finally:
                 self.clock.stop()
         except Overrun:
             self.clock.stop()
-            return b"T" + _json(f"it took more than {self.clock.cpu_s * 1000:g} ms of processor time")
+            return b"T", _json(f"it took more than {self.clock.cpu_s * 1000:g} ms of processor time")
         except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt, a codec's own
-            return b"!" + _json(f"it raised {type(error).__name__}")
+            return b"!", _json(f"it raised {type(error).__name__}")
 
     def _run(self, request: tuple[Any, ...]) -> object:
         if request[0] == "decode":

@@ -228,14 +228,11 @@ class MqttLink:
     async def _answers(self, window: _Window, timeout_s: float) -> str:
         """Wait until all is answered; otherwise what is in the way, and the line is gone."""
         gone = self._line.gone
-        try:
-            while window.waiting and not gone.done():
-                before = len(window.waiting)
-                await asyncio.wait((window.settled, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-                if len(window.waiting) == before and not gone.done():
-                    self._line.drop(f"no acknowledgement from the broker for {timeout_s:g} s")
-        finally:
-            self._line.forget(window.waiting)
+        while window.waiting and not gone.done():
+            before = len(window.waiting)
+            await asyncio.wait((window.settled, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if len(window.waiting) == before and not gone.done():
+                self._line.drop(f"no acknowledgement from the broker for {timeout_s:g} s")
         return gone.result() if window.waiting else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -66,13 +67,35 @@ def examine(path: Path) -> Examination:
     settings, found = _validate(file, path)
     if settings is not None:
         found += unavailable(settings)
+        found += _scenario(settings)
     notes = []
     for key, text, wrong in secret_files(file.table):
         if wrong:
             found.append((key, text))
         else:
             notes.append(str(file.problem(key, text)))
+    notes += (str(file.problem(key, text)) for key, text in _folders(settings))
     return Examination(settings, _ordered(file, found), (*notes, *_notes(settings)))
+
+
+def _scenario(settings: Settings) -> Found:
+    """A scenario is a file beside the settings or a shipped one; a name that is neither stays relative."""
+    radio = settings.radio
+    if radio.type != "virtual" or "scenario" not in radio.model_fields_set or radio.scenario.is_absolute():
+        return
+    if not (resources.files("gateway") / "simulator" / "scenarios" / str(radio.scenario)).is_file():
+        yield (
+            ("radio", "scenario"),
+            f"is {shown(str(radio.scenario))}, neither a file beside this one nor a shipped one",
+        )
+
+
+def _folders(settings: Settings | None) -> Found:
+    if settings is None or "path" not in settings.codecs.model_fields_set:
+        return
+    for index, folder in enumerate(settings.codecs.path):
+        if not folder.is_dir():
+            yield ("codecs", "path", index), f"is {folder}, a folder that does not exist: it brings no codecs"
 
 
 def _notes(settings: Settings | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
@@ -20,6 +20,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 from gateway.errors import UsageError
 from gateway.model import GatewayEui
 from gateway.settings.toml_file import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _or_typed(kind: type, read: Callable[[Any], Any]) -> PlainValidator:
+    """Reads what TOML gives, and leaves alone what a program hands over as its type."""
+    return PlainValidator(lambda value: value if isinstance(value, kind) else read(value))
+
 
 # --- durations and sizes --------------------------------------------------------------------------------------------
 
@@ -63,7 +72,7 @@ def _longer_than_zero(duration: timedelta) -> timedelta:
     return duration
 
 
-Duration = Annotated[timedelta, PlainValidator(read_duration)]
+Duration = Annotated[timedelta, _or_typed(timedelta, read_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_longer_than_zero)]
 Size = Annotated[int, PlainValidator(read_size)]
 
@@ -115,8 +124,8 @@ def _read_address(value: object, example: str, *, lowest_port: int) -> Address:
     return Address(host, int(port))
 
 
-Listen = Annotated[Address, PlainValidator(read_listen)]
-Server = Annotated[Address, PlainValidator(read_server), Field(examples=["lns.example.org:1700"])]
+Listen = Annotated[Address, _or_typed(Address, read_listen)]
+Server = Annotated[Address, _or_typed(Address, read_server), Field(examples=["lns.example.org:1700"])]
 
 _DEFAULT_PORTS = {
     "mqtt": 1883,
@@ -189,7 +198,7 @@ def _checked_url(
 
 
 def _url(*schemes: str, with_path: bool = True) -> PlainValidator:
-    return PlainValidator(lambda value: read_url(value, schemes, with_path=with_path))
+    return _or_typed(Url, lambda value: read_url(value, schemes, with_path=with_path))
 
 
 MqttUrl = Annotated[Url, _url("mqtt", "mqtts", with_path=False), Field(examples=["mqtt://broker.example.org:1883"])]
@@ -204,7 +213,7 @@ NatsUrl = Annotated[Url, _url("nats", "tls", with_path=False), Field(examples=["
 
 def read_gateway_eui(value: object) -> GatewayEui | None:
     """`"auto"` (None) or 16 hex digits."""
-    if value == "auto":
+    if value in ("auto", None):
         return None
     try:
         return GatewayEui.parse(value if isinstance(value, str) else "")
@@ -253,10 +262,10 @@ def read_prefix(value: object, bits: int, example: str) -> Prefix:
     return prefix
 
 
-GatewayEuiOrAuto = Annotated[GatewayEui | None, PlainValidator(read_gateway_eui)]
+GatewayEuiOrAuto = Annotated[GatewayEui | None, _or_typed(GatewayEui, read_gateway_eui)]
 NetId = Annotated[int, PlainValidator(read_net_id)]
-DevAddrRange = Annotated[Prefix, PlainValidator(lambda value: read_prefix(value, 32, "26000000/7"))]
-JoinEuiRange = Annotated[Prefix, PlainValidator(lambda value: read_prefix(value, 64, "70b3d57ed0000000/40"))]
+DevAddrRange = Annotated[Prefix, _or_typed(Prefix, lambda value: read_prefix(value, 32, "26000000/7"))]
+JoinEuiRange = Annotated[Prefix, _or_typed(Prefix, lambda value: read_prefix(value, 64, "70b3d57ed0000000/40"))]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -264,6 +273,8 @@ JoinEuiRange = Annotated[Prefix, PlainValidator(lambda value: read_prefix(value,
 
 def read_path(value: object, info: ValidationInfo) -> Path:
     """A path; a relative one counts from the folder of the settings file."""
+    if isinstance(value, Path):
+        return value
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"is {shown(value)}, not a path in quotes")
     if not value.isprintable():
@@ -318,7 +329,7 @@ def read_secret(value: object) -> Secret:
     return Secret(value)
 
 
-SecretFile = Annotated[Secret, PlainValidator(read_secret)]
+SecretFile = Annotated[Secret, _or_typed(Secret, read_secret)]
 
 
 def secret_path(secret: Secret) -> Path:

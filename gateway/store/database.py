@@ -10,14 +10,20 @@ Three kinds of file share the data folder, because they must not share a fate:
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from gateway.errors import StorageError
+from gateway.errors import DiskTrouble, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class NewerFormat(StorageError):  # noqa: N818 - says what it is
+    """A file was written by a newer version of the gateway: nothing about it is changed."""
+
 
 BUSY_TIMEOUT_S = 10.0  # a command and the daemon write the registry in turn; each holds it for milliseconds
 
@@ -33,12 +39,25 @@ def open_database(
         connection = _connect(path, synchronous, page_size, any_thread=any_thread)
         migrate(connection, kind, path)
     except sqlite3.OperationalError as error:
-        raise StorageError(
+        kind_of_error = DiskTrouble if is_disk_trouble(error) else StorageError
+        raise kind_of_error(
             f"{path} cannot be opened: {error}", hint=f"check that the folder {path.parent} exists and may be written"
         ) from error
     except sqlite3.DatabaseError as error:
         raise StorageError(f"{path} is damaged: {error}", hint="move it away to start with an empty one") from error
     return connection
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether the disk refuses, rather than the file being wrong: then no file may be moved aside for it."""
+    if isinstance(error, DiskTrouble):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EMFILE}
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _DISK_WORDS)
+
+
+_DISK_WORDS = ("disk is full", "disk I/O error", "readonly", "read-only", "unable to open", "locked")
 
 
 def _connect(path: Path, synchronous: str, page_size: int, *, any_thread: bool) -> sqlite3.Connection:
@@ -66,7 +85,7 @@ def migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
     if _version(connection) == len(steps):
         return
     if _version(connection) > len(steps):
-        raise StorageError(
+        raise NewerFormat(
             f"{path} has format {_version(connection)}, this version knows {len(steps)}",
             hint="it was written by a newer version of the gateway; install that version again",
         )

@@ -98,6 +98,16 @@ class KnownDevices:
             self._hot.popitem(last=False)
         return found
 
+    def counters(self) -> dict[DevEui, int]:
+        """The last uplink counter accepted of every device that was heard."""
+        found = {}
+        for there in self._packed.values():
+            for packed in there if isinstance(there, tuple) else (there,):
+                device, session = self._unpack(packed)
+                if session.f_cnt_up is not None:
+                    found[device.dev_eui] = session.f_cnt_up
+        return found
+
     def accept(self, device: Device, session: Session) -> None:
         """The line accepted an uplink: the next frame of this device is judged by this session."""
         self._newest[session.session_id] = (session.f_cnt_up, session.last_mic)

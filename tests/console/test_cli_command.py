@@ -103,12 +103,14 @@ def test_no_command_starts_with_wrong_settings(site, words):
         ["demo", "--for", "0"],
         ["demo", "--for", "nan"],
         ["demo", "--speed", "-1"],
+        ["demo", "--speed", "1e6"],
         ["demo", "--seed", "x"],
         ["codec", "decode", "a/b", "--port", "256", "--hex", ""],
         ["codec", "decode", "a/b", "--port", "1", "--hex", "0"],
         ["codec", "encode", "a/b", "--data", "["],
         ["codec", "encode", "a/b", "--data", "[" * 100_000],
         ["codec", "encode", "a/b", "--data", "1"],
+        ["codec", "encode", "a/b", "--data", '{"a": NaN}'],
         ["device", "show", "xyz"],
         ["device", "show"],
         ["device", "add", "--dev-eui", "70b3d57ed0000001", "--name", "n", "--var", "x"],
@@ -148,6 +150,25 @@ def test_a_data_folder_that_cannot_be_used_is_exit_4(site):
     typed = site.type("device", "list")
     assert (typed.code, typed.out) == (4, "")
     assert "→" in typed.err
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 500, None])
+def test_a_damaged_registry_is_exit_4(site, damage):
+    assert site.type("device", "add", *ABP, "--name", "n").code == 0
+    file = site.data / "devices.sqlite3"
+    content = damage or file.read_bytes()[:4096] + b"\xff" * (file.stat().st_size - 4096)
+    for leftover in site.data.glob("*-wal"):
+        leftover.unlink()
+    file.write_bytes(content)
+    typed = site.type("device", "list")
+    assert (typed.code, typed.out) == (4, "")
+    assert "Traceback" not in typed.err
+
+
+def test_a_key_behind_a_misspelt_option_is_not_repeated(site):
+    typed = site.type("device", "add", *ABP, "--name", "n", "--ap-key", "00112233445566778899aabbccddeeff")
+    assert typed.code == 2
+    assert "unrecognized arguments: --ap-key …" in typed.err
 
 
 def test_version(site):

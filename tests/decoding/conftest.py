@@ -1,24 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from decoding_samples import children
 
 from gateway.decoding.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-GOOD = """
-def decode(payload, port, variables):
-    return {
-        "data": {"sum": sum(payload), "port": port, **variables},
-        "measurements": [{"quantity": "pulse_total", "value": sum(payload)}],
-    }
-"""
-
-Codecs = "Callable[..., Catalogue]"
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -36,12 +27,6 @@ def codecs(tmp_path: Path) -> Callable[..., Catalogue]:
         return catalogue
 
     return write
-
-
-def children() -> set[int]:
-    """The processes this one has started and not yet buried."""
-    tasks = Path("/proc/self/task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
 
 
 @pytest.fixture(autouse=True)

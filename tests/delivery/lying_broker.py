@@ -73,11 +73,13 @@ class LyingBroker:
     clean: list[bool] = field(default_factory=list)
     readings: list[Publish] = field(default_factory=list)
     statuses: list[Publish] = field(default_factory=list)
+    goodbyes: int = 0  # DISCONNECT packets
     port: int = 0
 
     async def __aenter__(self) -> Self:
         """Listen on loopback."""
-        self.left = asyncio.Event()  # somebody hung up on a silent broker
+        self.taken = asyncio.Event()  # a connection
+        self.left = asyncio.Event()  # by somebody who had to do with a silent broker
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -99,6 +101,7 @@ class LyingBroker:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.taken.set()
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 if self.silent:
@@ -126,6 +129,7 @@ class LyingBroker:
                 case 12 if self.answers_ping:
                     replies = (bytes((0xD0, 0)),)
                 case 14:
+                    self.goodbyes += 1
                     return
             for reply in replies:
                 if reply is HANG_UP:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 
 import pytest
 from contract_example import GATEWAY_EUI, record, records
@@ -18,7 +19,7 @@ from gateway.delivery.sink import SinkUnavailable
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
-SHORT_S = 0.15  # for what never comes
+SHORT_S = 0.25  # for what never comes
 LONG_S = 10.0  # for what comes
 
 
@@ -62,16 +63,29 @@ async def test_a_broker_that_takes_the_connection_and_says_nothing_times_out():
 async def test_a_connection_that_is_given_up_is_closed_at_once(scheme, ends):
     # A leftover would log in later with the same client id and throw its successor out.
     async with LyingBroker(silent=True) as broker:
-        destination = MqttDestination(
-            "centre", f"{scheme}://127.0.0.1:{broker.port}", GATEWAY_EUI, connect_timeout_s=SHORT_S
-        )
+        url, patience_s = f"{scheme}://127.0.0.1:{broker.port}", SHORT_S if ends == "by time-out" else LONG_S
+        destination = MqttDestination("centre", url, GATEWAY_EUI, connect_timeout_s=patience_s)
         opening = asyncio.ensure_future(MqttSink(destination).connect().__aenter__())
         if ends == "by cancellation":
+            await asyncio.wait_for(broker.taken.wait(), LONG_S)
             await asyncio.sleep(SHORT_S / 3)
             opening.cancel()
         with pytest.raises((SinkUnavailable, asyncio.CancelledError)):
             await opening
         await asyncio.wait_for(broker.left.wait(), LONG_S)
+
+
+async def test_a_host_that_swallows_connections_times_out():
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)  # the kernel takes one or two more than that, and then answers nobody
+        for occupant in (first, second):
+            occupant.setblocking(False)
+            occupant.connect_ex(deaf.getsockname())
+        url = f"mqtt://127.0.0.1:{deaf.getsockname()[1]}"
+        destination = MqttDestination("centre", url, GATEWAY_EUI, connect_timeout_s=SHORT_S)
+        failure = await failing_connection(MqttSink(destination))
+    assert (failure.alert, "the connection" in str(failure)) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -335,25 +349,29 @@ async def test_a_refused_status_is_said_once_and_stops_no_reading(caplog):
 # --- limits
 
 
+RECEIVE_MAXIMUM_3 = b"\x21\x00\x03"
+
+
 async def test_no_more_is_on_its_way_than_the_broker_wants_to_receive():
+    async with LyingBroker(on_connect=connack(0, RECEIVE_MAXIMUM_3), on_reading=lambda *_: ()) as broker:
+        await unavailable(broker, records(20), ack_timeout_s=SHORT_S)
+        assert [json.loads(publish.payload)["f_cnt"] for publish in broker.readings] == [1, 2, 3]
+
+
+async def test_a_small_window_is_worked_off_in_order():
     held: list[bytes] = []
-    most = 0
 
     def answer_in_threes(publish, nth):
-        nonlocal most
         held.append(puback(publish.packet_id))
-        most = max(most, len(held))
         if len(held) == 3 or nth == 19:
             answers = tuple(held)
             held.clear()
             return answers
         return ()
 
-    receive_maximum = b"\x21\x00\x03"
-    async with LyingBroker(on_connect=connack(0, receive_maximum), on_reading=answer_in_threes) as broker:
+    async with LyingBroker(on_connect=connack(0, RECEIVE_MAXIMUM_3), on_reading=answer_in_threes) as broker:
         assert await refusals(broker, records(20)) == {}
         assert [json.loads(publish.payload)["f_cnt"] for publish in broker.readings] == list(range(1, 21))
-    assert most == 3
 
 
 @pytest.mark.parametrize("slack", [-1, 0])
@@ -393,11 +411,29 @@ async def test_an_idle_line_whose_broker_fell_silent_is_found_lost_by_the_keepal
         assert await asyncio.wait_for(link.lost(), LONG_S) == "the broker stopped answering"
 
 
+async def test_leaving_says_offline_and_then_goodbye_so_that_the_will_stays_unspoken():
+    async with LyingBroker() as broker:
+        await refusals(broker, records(1))
+        async with asyncio.timeout(LONG_S):
+            while not broker.goodbyes:
+                await asyncio.sleep(0.01)
+        assert [json.loads(status.payload)["state"] for status in broker.statuses] == ["online", "offline"]
+
+
 async def test_leaving_a_broker_that_fell_silent_leaves_it_to_the_will():
     async with LyingBroker(on_status=lambda publish, nth: (puback(publish.packet_id),) if nth == 0 else ()) as broker:
         async with asyncio.timeout(LONG_S):
             await refusals(broker, records(1))
         assert [json.loads(status.payload)["state"] for status in broker.statuses] == ["online", "offline"]
+        assert broker.goodbyes == 0
+
+
+async def test_what_the_library_trips_over_ends_the_line_at_once():
+    no_utf_8 = b"\x30\x05\x00\x02\xc3\x28\x00"  # PUBLISH to us, its topic is no text
+    async with LyingBroker(on_reading=lambda *_: (no_utf_8,)) as broker, sink_for(broker).connect() as link:
+        with pytest.raises(SinkUnavailable, match="library failed"):
+            await link.deliver(records(2))
+        assert "library failed" in await link.lost()
 
 
 @settings(deadline=None, max_examples=40)

@@ -9,10 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -155,24 +152,13 @@ def test_a_kernel_that_may_not_be_asked_means_unsynchronised_and_one_warning(cap
     assert clock.stamp().quality is TimeQuality.NTP
 
 
-def test_the_structure_is_as_long_as_the_compiler_makes_it(tmp_path):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler: apt-get install gcc libc6-dev")
-    fields = ["offset", "maxerror", "esterror", "status", "tai"]
-    numbers = ", ".join(["sizeof(struct timex)", *(f"offsetof(struct timex, {field})" for field in fields)])
-    source = f"""
-        #include <stddef.h>
-        #include <stdio.h>
-        #include <sys/timex.h>
-        int main(void) {{ return printf("{"%zu " * 6}", {numbers}) < 0; }}
-    """
-    Path(tmp_path, "timex.c").write_text(source)
-    subprocess.run([compiler, "-o", tmp_path / "timex", tmp_path / "timex.c"], check=True)
-    told = subprocess.run([tmp_path / "timex"], check=True, capture_output=True, text=True).stdout
+@pytest.mark.skipif(ctypes.sizeof(ctypes.c_long) != 8, reason="needs a 64-bit system, the only kind that is supported")
+def test_the_structure_lies_as_the_compiler_lays_it():
+    # sizeof and offsetof as gcc 12 prints them over glibc 2.36's <sys/timex.h>, x86-64; aarch64 has the same C types.
     timex = clock_module._Timex
-    ours = [ctypes.sizeof(timex), *(getattr(timex, field).offset for field in fields)]
-    assert ours == [int(number) for number in told.split()]
+    fields = ("offset", "maxerror", "esterror", "status", "time_sec", "tai")
+    assert [getattr(timex, field).offset for field in fields] == [8, 24, 32, 40, 72, 160]
+    assert ctypes.sizeof(timex) == 208
 
 
 def test_this_machine_s_kernel_answers():

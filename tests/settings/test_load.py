@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.errors import SettingsError, UsageError
 from gateway.model import DevAddr, GatewayEui, JoinEui
 from gateway.settings import Address, Secret, Settings, examine, load, load_for_run, secret, secret_path
-from gateway.settings.models import KINDS
+from gateway.settings.models import KINDS, GatewaySettings
 from gateway.settings.toml_file import parse_toml
 
 
@@ -155,6 +155,24 @@ def test_relative_paths_count_from_the_settings_file(write, monkeypatch, tmp_pat
     shipped = load(path).radio
     assert shipped.type == "virtual"
     assert shipped.scenario == Path("shipped.toml")
+
+
+def test_a_program_hands_over_typed_values():
+    """The demo has no file: it builds its settings itself."""
+    made = Settings.model_validate(
+        {
+            "gateway": {"eui": GatewayEui.parse("0016c001ff10a235")},
+            "store": {"path": Path("x"), "max_age": timedelta(days=1)},
+            "console": {"listen": Address("::1", 0)},
+            "codecs": {"path": ()},
+            "sink": {"s": {"type": "mqtt", "url": "mqtt://h", "token_file": Secret("/x")}},
+        }
+    )
+    assert made.gateway.eui == GatewayEui.parse("0016c001ff10a235")
+    assert (made.store.path, made.store.max_age) == (Path("x"), timedelta(days=1))
+    assert made.console.listen == Address("::1", 0)
+    assert made.sink["s"] == Settings.model_validate({"sink": {"s": made.sink["s"]}}).sink["s"]
+    assert GatewaySettings(eui=None).eui is None
 
 
 # --- problems -------------------------------------------------------------------------------------------------------
@@ -479,6 +497,18 @@ def test_check_looks_at_secret_files_and_load_does_not(write, tmp_path):
     assert examine(path).problems == ()
     assert "chmod o-r" in examine(path).notes[0]
     assert "s3cret" not in "".join(examine(path).notes)
+
+
+def test_check_looks_for_scenario_and_codec_folders(write, tmp_path):
+    path = write('radio.scenario = "nowhere.toml"\n\ncodecs.path = ["none"]\n')
+    assert load(path).radio
+    (problem,) = examine(path).problems
+    assert (problem.line, problem.key) == (1, "radio.scenario")
+    assert any("none, a folder that does not exist" in note for note in examine(path).notes)
+    (tmp_path / "nowhere.toml").touch()
+    (tmp_path / "none").mkdir()
+    assert examine(path).problems == ()
+    assert not any("folder" in note for note in examine(path).notes)
 
 
 def test_a_credential_is_only_looked_at_where_systemd_gave_some(write, tmp_path, monkeypatch):

@@ -37,11 +37,29 @@
     }
   };
 
+  // What has an id is found again wherever it has moved; everything else is compared in its order.
   const likenChildren = (old, fresh) => {
-    const before = [...old.childNodes];
-    const after = [...fresh.childNodes];
-    after.forEach((node, i) => (i < before.length ? liken(before[i], node) : old.append(node)));
-    before.slice(after.length).forEach((node) => node.remove());
+    const named = new Map([...old.children].filter((node) => node.id).map((node) => [node.id, node]));
+    let place = old.firstChild;
+    for (const node of [...fresh.childNodes]) {
+      const same = named.get(node.id);
+      if (same) {
+        if (same === place) place = place.nextSibling;
+        else old.insertBefore(same, place);
+        liken(same, node);
+      } else if (place && !place.id) {
+        const next = place.nextSibling;
+        liken(place, node);
+        place = next;
+      } else {
+        old.insertBefore(node, place);
+      }
+    }
+    while (place) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
+    }
   };
 
   const words = (seconds) => {
@@ -100,8 +118,12 @@
     document.body.classList.toggle("old", isLost);
     lost.hidden = !isLost;
     if (isLost) {
-      const since = words(quiet / 1000).replace(" ago", "");
-      write(lost, `No answer from the gateway for ${since}. What stands here is old. Still within reach of its network?`);
+      // A moment, not a growing age: a screen reader says it once.
+      const since = new Date(Date.now() - quiet).toLocaleTimeString();
+      const why = source.readyState === EventSource.CLOSED
+        ? "The gateway refuses live updates, perhaps to too many viewers. Reload to see the latest."
+        : "Still within reach of its network?";
+      write(lost, `No answer from the gateway since ${since}. What stands here is old. ${why}`);
     }
     write(at("live"), isLost ? "" : ", live");
   };
