@@ -99,11 +99,9 @@ def _until(control: ControlClient, reached: Any, began: float) -> float:
 def _daemon(folder: Path, broker_port: int | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = _free_port(socket.SOCK_DGRAM)
     settings = folder / "gateway.toml"
-    sink = (
-        f'[sink.city]\ntype = "mqtt"\nurl = "mqtt://127.0.0.1:{broker_port}"\nbacklog_rate = 100000\nbacklog_delay = "0s"\n'
-        if broker_port
-        else ""
-    )
+    # The path is measured here, not how politely a backlog is sent.
+    sink = f'[sink.city]\ntype = "mqtt"\nurl = "mqtt://127.0.0.1:{broker_port}"\nbacklog_rate = 100000\n'
+    sink += 'backlog_delay = "0s"\n'
     settings.write_text(
         f'[store]\npath = "{folder / "data"}"\n[radio]\ntype = "packet-forwarder"\nlisten = "127.0.0.1:{port}"\n'
         f'[console]\nlisten = "127.0.0.1:0"\n{sink if broker_port else ""}'

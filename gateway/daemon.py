@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway import parts
@@ -23,6 +24,7 @@ from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
+from gateway.model import TimeQuality
 from gateway.regions import region_named
 from gateway.status import GatewayView
 from gateway.store.owner import Ownership
@@ -81,7 +83,11 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
         await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
-        beside = [store.keep_house(), _book_drops(radio, store), _feed_watchdog(notifier, line)]
+        beside = [
+            store.keep_house(partial(_trusted_utc_us, clock)),
+            _book_drops(radio, store),
+            _feed_watchdog(notifier, line),
+        ]
         beside += [drain.run() for drain in drains]
         if company is not None:
             host, port = page.addresses[0]
@@ -106,9 +112,15 @@ def _open_store(settings: Settings, eui: GatewayEui) -> Store:
         settings.store.path,
         eui,
         commit_interval_s=interval_s,
-        max_bytes=settings.store.max_size,
+        limits=parts.limits(settings),
         residents=parts.residents(settings),
     )
+
+
+def _trusted_utc_us(clock: Clock) -> int | None:
+    """The date, if it can be trusted: only then may anything be called old."""
+    now = clock.stamp()
+    return now.utc_us if now.quality in {TimeQuality.NTP, TimeQuality.GPS} else None
 
 
 def _catalogue(settings: Settings) -> Catalogue:

@@ -5,6 +5,7 @@
     ├── UsageError              exit 2: the command was asked for something that cannot be
     ├── RadioError              exit 3: the concentrator, its bus, its pins
     ├── StorageError            exit 4: the data folder, the disk, a file that cannot be read
+    │   └── StoreFull           a state, counted and shown: the limit is reached and the settings keep the oldest
     └── NotRunning              exit 1: the daemon this command talks to does not answer
 
 What happens daily is no error but a value: `model.Refusal`, `model.TxResult`, a codec's `problem`.
@@ -77,6 +78,10 @@ class StorageError(GatewayError):
     """The data folder cannot be used."""
 
     exit_code = 4
+
+
+class StoreFull(StorageError):  # noqa: N818 - a state, counted and shown
+    """The store's limit is reached and the settings keep the oldest: what comes now is not kept."""
 
 
 class NotRunning(GatewayError):  # noqa: N818 - reads as the sentence it is

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.decoding.catalogue import Catalogue, shipped_folder
 from gateway.delivery.drain import Manners
 from gateway.settings import secret, secret_path
+from gateway.store.retention import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +114,20 @@ def manners(settings: SinkSettings) -> Manners:
         backlog_delay_s=settings.backlog_delay.total_seconds(),
         in_flight=settings.in_flight,
         only_tags=settings.only_tags,
+    )
+
+
+# --- store ----------------------------------------------------------------------------------------------------------
+
+
+def limits(settings: Settings) -> Limits:
+    """What the store may hold, and for how long."""
+    store = settings.store
+    return Limits(
+        max_bytes=store.max_size,
+        max_age_s=store.max_age.total_seconds(),
+        keep_delivered_s=store.keep_delivered.total_seconds(),
+        keep_newest=store.when_full == "keep-newest",
     )
 
 

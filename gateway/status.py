@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.delivery.drain import Drain
     from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
+    from gateway.store.log import Tally
     from gateway.store.store import Store
     from gateway.uplink import UplinkLine
 
@@ -36,8 +37,7 @@ class GatewayView:
         self._store = store
         self._now = now
         self._started_s = time.monotonic()
-        books = store.books()
-        self._booked_before = books.stored + sum(books.filtered.values())
+        self._booked_before = _booked(store.books())
         self._last_heard: Stamp | None = None
         self._feed: Feed[Record | tuple[RadioFrame, Refused]] = Feed(self._shape)
         self._line: UplinkLine | None = None
@@ -155,6 +155,11 @@ class GatewayView:
         """Zero when every frame is accounted for, once: on the way up, and for each destination."""
         books = self._store.books()
         booked = 0 if self._line is None else self._line.booked
-        unbooked = books.stored + sum(books.filtered.values()) - self._booked_before - booked
+        unbooked = _booked(books) - self._booked_before - booked
         owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
         return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))
+
+
+def _booked(books: Tally) -> int:
+    """What the line has handed over, as the store counts it."""
+    return books.stored + sum(books.filtered.values()) + books.dropped.get("full", 0)

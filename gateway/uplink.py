@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import StorageError
+from gateway.errors import StorageError, StoreFull
 from gateway.lorawan.frame import DataFrame
 from gateway.model import Decoded, OpenedUplink, Reading, Refusal, Refused
 
@@ -117,6 +117,8 @@ class UplinkLine:
                 kept = self._store.keep_uplink(reading, uplink.session)
                 self.booked += 1
             self._onlooker.kept(await kept, reading)
+        except StoreFull:
+            log.debug("the reading of %s is not kept: the store is full", uplink.device.name)
         except StorageError:  # only at a stop with a disk that refuses: until then the store holds on
             log.exception("the reading of %s is lost", uplink.device.name)
         finally:

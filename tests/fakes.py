@@ -88,15 +88,17 @@ class MemoryOutbox:
         positions = [number for number in range(after + 1, self.head + 1) if number in self.readings][:limit]
         return _Batch(
             [self.record(number) for number in positions if number not in self.damaged],
-            [number for number in positions if number in self.damaged],
+            [(number, number) for number in positions if number in self.damaged],
             positions[-1] if positions else after,
         )
 
     def record(self, position: int) -> Record:
         return Record(GatewayEui(bytes(8)), "e", position, self.readings[position])
 
-    async def settle(self, sink: str, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
-        self._progress[sink] = progress
+    async def settle(
+        self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        self._progress[sink] = change(self._progress[sink])
         self.dead_letters += [(sink, position, reason) for position, reason in refused]
         await asyncio.sleep(0)
 
@@ -104,7 +106,7 @@ class MemoryOutbox:
 @dataclass
 class _Batch:
     records: list[Record]
-    unreadable: list[int]
+    lost: list[tuple[int, int]]
     through: int
 
 

@@ -89,8 +89,9 @@ OUTSIDE = frozenset(
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "aiohttp": (("aiohttp",), frozenset({"console"})),
-    "aiomqtt": (("aiomqtt", "paho"), frozenset({"delivery"})),
-    "cryptography": (("cryptography",), frozenset({"lorawan"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
+    "paho-mqtt": (("paho",), frozenset({"delivery"})),
+    "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),

@@ -67,12 +67,16 @@ def payload(text: str) -> bytes:
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object on the command line."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is JSON, but no object")
     return value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -101,7 +105,13 @@ def show(arguments: argparse.Namespace) -> int:
         emit(facts)
         return 0
     for key, value in facts.items():
-        print(f"{key:12} {clean(_in_words(value))}".rstrip())
+        rows = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+        if rows:
+            print(key)
+        for row in rows:
+            print(clean("  " + "  ".join(_in_words(part) for part in row.values() if part)))
+        if value and not rows:
+            print(clean(f"{key:12} {_in_words(value)}"))
     return 0
 
 
@@ -181,15 +191,7 @@ def _print_remarks(found: Mapping[str, Any]) -> None:
 
 
 def _in_words(value: object) -> str:
-    match value:
-        case dict():
-            return ", ".join(f"{key}={_in_words(item)}" for key, item in value.items())
-        case list():
-            return ", ".join(map(_in_words, value))
-        case None:
-            return "-"
-        case _:
-            return str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _count(examples: object) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.decoding.quantities import Kind, lookup, wrong_kind
+from gateway.decoding.quantities import QUANTITIES, lookup, wrong_kind
 from gateway.model import Decoded, Measurement
 
 if TYPE_CHECKING:
@@ -83,9 +83,10 @@ def read_encoded(raw: Any, f_port: int | None) -> Encoded:
         port = None
     payload = None
     if not errors:
-        try:
-            payload = bytes(raw["bytes"])
-        except (KeyError, TypeError, ValueError, OverflowError):
+        given = raw.get("bytes")
+        if type(given) is list and all(type(byte) is int and 0 <= byte <= 255 for byte in given):
+            payload = bytes(given)
+        else:
             errors.append("the encoder returned no list of bytes (0 to 255)")
     if payload is not None and len(payload) > 242:
         errors.append(f"the encoder made {len(payload)} bytes, LoRaWAN carries at most 242")
@@ -132,7 +133,7 @@ def _measurement(item: Any, doubts: list[str]) -> Measurement | None:
     if type(item) is not dict or type(name := item.get("quantity")) is not str:
         doubts.append(f"{_short(item)} is no measurement")
         return None
-    quantity = lookup(name)
+    quantity = QUANTITIES.get(name) or lookup(name)
     if quantity is None:
         doubts.append(f"{_short(name)} is no quantity of the vocabulary")
         return None
@@ -140,17 +141,16 @@ def _measurement(item: Any, doubts: list[str]) -> Measurement | None:
     if wrong := wrong_kind(quantity, value):
         doubts.append(f"{name}: {wrong}")
         return None
-    unit = item.get("unit", quantity.unit)
-    if unit != quantity.unit:
-        doubts.append(f"{name} is in {quantity.unit or 'no unit'}, not {_short(unit)}")
+    if item.get("unit", quantity.unit) != quantity.unit:
+        doubts.append(f"{name} is in {quantity.unit or 'no unit'}, not {_short(item['unit'])}")
         return None
     time_s = item.get("time")
     if time_s is not None and not (type(time_s) in {int, float} and 0 <= time_s <= _LATEST_TIME_S):
         doubts.append(f"{name}: {_short(time_s)} is no time in Unix seconds")
         return None
-    if quantity.kind is Kind.NUMBER and not quantity.low <= value <= quantity.high:
+    if type(value) is not str and not quantity.low <= value <= quantity.high:
         doubts.append(f"{name}: {quantity.doubt(value)}")
-    return Measurement(name, value, unit, None if time_s is None else round(time_s * 1_000_000))
+    return Measurement(name, value, quantity.unit, None if time_s is None else round(time_s * 1_000_000))
 
 
 def _short(value: object) -> str:

@@ -120,7 +120,7 @@ class _Reader:
     def open(cls, text: str, file: str) -> _Reader:
         try:
             return cls(file, key_lines(text), tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers of 5000 digits
             reader = cls(file, {}, {})
             place = re.search(r"\(at line (\d+)", str(error))
             line = int(place[1]) if place else text.count("\n") + 1

@@ -52,8 +52,8 @@ def read_examples(text: str, file: str) -> tuple[list[Example], list[Problem]]:
                 problems.append(Problem(file, line, mistake.key, mistake.text))
     except json.JSONDecodeError as error:
         problems.append(Problem(file, error.lineno, "-", f"is no JSON: {error.msg}"))
-    except (RecursionError, _MistakeError) as error:
-        problems.append(Problem(file, 1, "-", str(error) or "is nested too deep"))
+    except (ValueError, RecursionError, _MistakeError) as error:  # a number of 5000 digits, a thousand brackets
+        problems.append(Problem(file, 1, "-", str(error)))
     return examples, problems
 
 
@@ -182,11 +182,15 @@ def _text(item: dict[str, Any], key: str) -> str:
 def _payload(given: dict[str, Any]) -> bytes:
     if ("hex" in given) == ("bytes" in given):
         raise _MistakeError("input", "has either hex or bytes")
-    try:
-        return bytes.fromhex(given["hex"]) if "hex" in given else bytes(given["bytes"])
-    except (TypeError, ValueError) as error:
-        key = "input.hex" if "hex" in given else "input.bytes"
-        raise _MistakeError(key, f"is no payload: {error}") from None
+    if "hex" in given:
+        try:
+            return bytes.fromhex(given["hex"])
+        except (TypeError, ValueError) as error:
+            raise _MistakeError("input.hex", f"is no payload: {error}") from None
+    numbers = given["bytes"]
+    if type(numbers) is not list or not all(type(byte) is int and 0 <= byte <= 255 for byte in numbers):
+        raise _MistakeError("input.bytes", "is a list of numbers from 0 to 255")
+    return bytes(numbers)
 
 
 def _shown(value: object) -> str:

@@ -94,11 +94,15 @@ class CodecHealth:
 class Lane:
     """A codec, ready to be asked. Made and used inside a running event loop."""
 
-    def __init__(self, setup: Setup, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, setup: Setup, limits: Limits, clock: Callable[[], float], before_start: Callable[[], None]
+    ) -> None:
+        """Nothing is started yet; `before_start` is called each time a worker is about to be."""
         self.setup = setup
         self.limits = limits
         self.used_s = 0.0  # when it was last asked
         self._clock = clock
+        self._before_start = before_start
         self._patience = Patience(limits.overruns)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
@@ -223,6 +227,7 @@ class Lane:
 
     def _start(self) -> None:
         limits, setup = self.limits, self.setup
+        self._before_start()
         try:
             worker = WorkerProcess(setup.module, self._heard, self._gone, longest_line=limits.result_bytes + 1024)
         except OSError as error:
@@ -265,7 +270,10 @@ class Lane:
         if line[:2] == b"R " and type(said) is dict:
             self._ready = True
             self._number = 0
-            self._guarded = said.get("guarded") is True
+            guarded = said.get("guarded") is True
+            if not guarded and self._guarded is None:
+                log.warning("codec %s runs without the kernel's filter: no seccomp on this system", self.setup.id)
+            self._guarded = guarded
             return
         reason = said if type(said) is str else "its worker speaks nonsense"
         self._load_problem = f"the codec {self.setup.id} cannot be loaded: {reason[:1000]}"

@@ -45,6 +45,7 @@ class Quantity:
     high: float
     resolution: float  # the smallest step that means something
     description: str
+    types: tuple[type, ...]  # of its values, exactly: True is an int to Python and no number here
 
     def doubt(self, value: float) -> str | None:
         """Why a number is hard to believe, in words; None when it is plausible."""
@@ -61,15 +62,15 @@ _ENDLESS = float("inf")
 
 
 def _number(name: str, unit: str, span: tuple[float, float], resolution: float, description: str) -> Quantity:
-    return Quantity(name, unit, Kind.NUMBER, *span, resolution, description)
+    return Quantity(name, unit, Kind.NUMBER, *span, resolution, description, (float, int))
 
 
 def _flag(name: str, description: str) -> Quantity:
-    return Quantity(name, "", Kind.BOOL, 0, 1, 1, description)
+    return Quantity(name, "", Kind.BOOL, 0, 1, 1, description, (bool,))
 
 
 def _text(name: str, description: str) -> Quantity:
-    return Quantity(name, "", Kind.TEXT, 0, 0, 1, description)
+    return Quantity(name, "", Kind.TEXT, 0, 0, 1, description, (str,))
 
 
 _ROWS = (
@@ -168,16 +169,18 @@ def lookup(name: str) -> Quantity | None:
     return found
 
 
+_WRONG = {
+    Kind.NUMBER: "is not a number",
+    Kind.BOOL: "is neither true nor false",
+    Kind.TEXT: "is not a text",
+}
+
+
 def wrong_kind(quantity: Quantity, value: object) -> str | None:
     """Why a value cannot be this quantity at all, in words; None when it can."""
-    # The types JSON gives, exactly: True is an int to Python and no number here.
-    match quantity.kind:
-        case Kind.NUMBER:
-            return None if type(value) is float or type(value) is int else f"{_shown(value)} is not a number"
-        case Kind.BOOL:
-            return None if type(value) is bool else f"{_shown(value)} is neither true nor false"
-        case Kind.TEXT:
-            return None if type(value) is str else f"{_shown(value)} is not a text"
+    if type(value) in quantity.types:
+        return None
+    return f"{_shown(value)} {_WRONG[quantity.kind]}"
 
 
 def _shown(value: object) -> str:

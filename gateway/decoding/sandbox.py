@@ -141,8 +141,6 @@ class Decoder:
         firmware = variables.get(FIRMWARE, "")
         place = self._lanes.get((codec, firmware))
         if place is not None:
-            if not place.lane.alive:
-                self._make_room()
             return place
         if not self._open:
             return _STOPPED
@@ -162,9 +160,8 @@ class Decoder:
             source = script.read()
         except (OSError, ValueError) as error:
             return f"the codec {entry.id} cannot be read: {error}"
-        self._make_room()
         setup = Setup(entry.id, WORKERS[script.language], script.path.name, source, entry.defaults)
-        place = self._lanes[key] = _Place(entry, Lane(setup, self._limits, self._clock))
+        place = self._lanes[key] = _Place(entry, Lane(setup, self._limits, self._clock, self._make_room))
         return place
 
     def _make_room(self) -> None:

@@ -59,10 +59,16 @@ def close_in(descriptor: int, memory_bytes: int) -> bool:
     return libc is not None and _filter(libc, descriptor)
 
 
+_ADDRESS_SPACE_BYTES = 256 << 20  # what an interpreter may have reserved, where the kernel does not tell
+
+
 def _limit(memory_bytes: int) -> None:
-    page = resource.getpagesize()
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - pathlib is a slow import
-        memory = int(statm.read().split()[0]) * page + memory_bytes
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - pathlib is a slow import
+            taken = int(statm.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        taken = _ADDRESS_SPACE_BYTES
+    memory = taken + memory_bytes
     for what, most in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
@@ -117,7 +123,7 @@ def _libc() -> Any:
         import ctypes  # noqa: PLC0415 - some builds of Python have none
 
         return ctypes.CDLL(None)
-    except (ImportError, OSError):
+    except (ImportError, OSError, MemoryError):  # MemoryError: a service that may not have executable memory
         return None
 
 

@@ -38,20 +38,26 @@ class Progress(Protocol):
 
     @property
     def prefix(self) -> int: ...
+    @property
+    def again(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def paused(self) -> bool: ...
     def acknowledge(self, positions: Sequence[int], /) -> Progress: ...
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
+    def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
+    def sent_again(self, through: int, records: int, /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
 
 class Batch(Protocol):
-    """What the outbox read: records, positions whose record is damaged, and how far it looked."""
+    """What the outbox read: records, ranges whose records are lost, and how far it looked."""
 
     @property
     def records(self) -> Sequence[Record]: ...
     @property
-    def unreadable(self) -> Sequence[int]: ...
+    def lost(self) -> Sequence[tuple[int, int]]: ...
     @property
     def through(self) -> int: ...
 
@@ -64,7 +70,9 @@ class Outbox(Protocol):
     def progress(self, sink: str) -> Any: ...
     async def beyond(self, position: int) -> None: ...
     async def read(self, after: int, limit: int) -> Batch: ...
-    async def settle(self, sink: str, progress: Any, refused: Sequence[tuple[int, str]] = ()) -> None: ...
+    async def settle(
+        self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,11 @@ class Drain:
         self._now = now
         self._facts = facts
         self._rng = rng or random.Random()  # noqa: S311 - jitter
-        self._progress: Progress = outbox.progress(sink.name)
         self._limiter = Limiter(manners.backlog_per_s)
         self._turns = asyncio.Semaphore(min(2, manners.in_flight))  # a window of one is shared by taking turns
         self._live_from = outbox.head  # positions above belong to the live lane
-        self._live_moved = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._pause_asked = asyncio.Event()
         self.state = "connecting"
         self.evidence = ""
         self.oldest: Stamp | None = None
@@ -112,6 +120,19 @@ class Drain:
         """The destination's name."""
         return self._sink.name
 
+    @property
+    def _progress(self) -> Progress:
+        progress: Progress = self._outbox.progress(self._sink.name)
+        return progress
+
+    def stir(self) -> None:
+        """Look at the progress again: it was paused or resumed, or something is to be sent once more."""
+        self._stirred.set()
+        if self._progress.paused:
+            self._pause_asked.set()
+        else:
+            self._pause_asked.clear()
+
     # --- connecting
 
     async def run(self) -> None:
@@ -120,6 +141,8 @@ class Drain:
         loop = asyncio.get_running_loop()
         while True:
             began: float | None = None
+            if self._progress.paused:
+                await self._stay_paused()
             try:
                 async with self._sink.connect() as link:
                     began = loop.time()
@@ -130,10 +153,24 @@ class Drain:
             except Exception as error:  # one destination's trouble, even if it is our bug, is not another's
                 log.exception("%s: failed", self.name)
                 reason = SinkUnavailable(f"failed: {error}", alert=True)
+            if self._progress.paused:
+                continue
             failures = 1 if began is not None and loop.time() - began > SUSTAINED_S else failures + 1
             self._lost(reason, failures)
             await self._observe_oldest()
             await asyncio.sleep(max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0))
+
+    async def _stay_paused(self) -> None:
+        self.state, self.evidence = "paused", ""
+        while self._progress.paused:
+            await self._observe_oldest()
+            await self._stirred.wait()
+            self._stirred.clear()
+        self.state = "connecting"
+
+    async def _watch_for_pause(self, _: Link) -> None:
+        await self._pause_asked.wait()
+        raise SinkUnavailable("paused")
 
     def _connected(self, failures: int) -> None:
         if failures:
@@ -152,7 +189,7 @@ class Drain:
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
-                for duty in (*lanes, self._watch, self._keep_announcing):
+                for duty in (*lanes, self._watch, self._watch_for_pause, self._keep_announcing):
                     tasks.create_task(duty(link))
                 tasks.create_task(self._observe())
         except BaseExceptionGroup as reasons:
@@ -177,7 +214,7 @@ class Drain:
             behind = self._outbox.head - after > 2 * self._manners.in_flight
             if behind and batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
                 self._live_from = self._outbox.head
-                self._live_moved.set()
+                self._stirred.set()
                 continue
             self._live_from = batch.through
             await self._send(link, after, batch)
@@ -190,24 +227,37 @@ class Drain:
         border = self._live_from
         while True:
             while after < border:
-                batch = _up_to(await self._outbox.read(after, self._half), border)
+                batch = _up_to(await self._outbox.read(after, self._half), after, border)
                 await self._slow_down(len(batch.records))
                 await self._send(link, after, batch)
                 after = batch.through
-            await self._live_moved.wait()
-            self._live_moved.clear()
+            await self._send_again(link)
+            await self._stirred.wait()
+            self._stirred.clear()
             after, border = self._progress.prefix, self._live_from
 
     async def _strict_lane(self, link: Link) -> None:
         """Everything in order; what has waited obeys the backlog's rate."""
         after = self._progress.prefix
         while True:
-            await self._outbox.beyond(after)
+            await self._send_again(link)
+            await self._beyond_or_stirred(after)
+            if self._outbox.head <= after:
+                continue
             batch = await self._outbox.read(after, self._manners.in_flight)
             if batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
                 await self._slow_down(len(batch.records))
             await self._send(link, after, batch)
             after = batch.through
+
+    async def _beyond_or_stirred(self, after: int) -> None:
+        waits = [asyncio.ensure_future(self._outbox.beyond(after)), asyncio.ensure_future(self._stirred.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._stirred.clear()
 
     async def _slow_down(self, records: int) -> None:
         loop = asyncio.get_running_loop()
@@ -226,26 +276,50 @@ class Drain:
                 try:
                     refused = await link.deliver([self._aged(record) for record in wanted])
                 except SinkUnavailable as reason:
-                    if reason.acknowledged:
-                        await self._settle(self._progress.acknowledge(reason.acknowledged))
+                    confirmed = reason.acknowledged
+                    if confirmed:
+                        await self._outbox.settle(self.name, lambda progress: progress.acknowledge(confirmed))
                     raise
-            gone = {refusal.position for refusal in refused}
-            progress = self._progress.acknowledge([record.position for record in wanted if record.position not in gone])
-            progress = progress.give_up([*gone, *batch.unreadable])
-            for first, last in _holes(after, batch, {record.position for record in wanted}):
-                progress = progress.skip(first, last)
-            await self._settle(progress, [(refusal.position, refusal.reason) for refusal in refused])
+            await self._settle(after, batch, wanted, refused)
 
-    async def _settle(self, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
-        self._progress = progress
-        for position, reason in refused:
-            log.warning("%s refuses record %d for good: %s", self.name, position, reason)
-        await self._outbox.settle(self.name, progress, refused)
+    async def _settle(self, after: int, batch: Batch, wanted: Sequence[Record], refused: Sequence[Refusal]) -> None:
+        """Everything between `after` and the end of the batch is settled now, one way or the other."""
+        sent = [record.position for record in wanted]
+        gone = {refusal.position for refusal in refused}
+
+        def change(progress: Progress) -> Progress:
+            progress = progress.acknowledge([position for position in sent if position not in gone])
+            progress = progress.give_up([*gone])
+            for first, last in batch.lost:
+                progress = progress.give_up_range(first, last)
+            for first, last in _holes(after, batch, sent):
+                progress = progress.skip(first, last)
+            return progress
+
+        for refusal in refused:
+            log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
+        await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])
+
+    async def _send_again(self, link: Link) -> None:
+        """What was asked for once more, oldest first, at the backlog's rate; a refusal now is no news."""
+        while self._progress.again:
+            first, last = self._progress.again[0]
+            batch = _up_to(await self._outbox.read(first - 1, self._half), first - 1, last)
+            wanted = [record for record in batch.records if self._has_tags(record)]
+            await self._slow_down(len(wanted))
+            async with self._turns:
+                if wanted:
+                    await link.deliver([self._aged(record) for record in wanted])
+                await self._sent_again(batch.through, len(wanted))
+
+    async def _sent_again(self, through: int, records: int) -> None:
+        await self._outbox.settle(self.name, lambda progress: progress.sent_again(through, records))
 
     def _wants(self, record: Record) -> bool:
+        return self._has_tags(record) and not self._progress.is_settled(record.position)
+
+    def _has_tags(self, record: Record) -> bool:
         tags = self._manners.only_tags
-        if self._progress.is_settled(record.position):
-            return False
         return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
 
     # --- time, and what status shows
@@ -279,27 +353,25 @@ def age_s(heard: Stamp, now: Stamp) -> float:
 @dataclass(frozen=True, slots=True)
 class _Cut:
     records: Sequence[Record]
-    unreadable: Sequence[int]
+    lost: Sequence[tuple[int, int]]
     through: int
 
 
-def _up_to(batch: Batch, last: int) -> Batch:
-    if batch.through <= last:
-        return batch if batch.through > 0 and (batch.records or batch.unreadable) else _Cut((), (), last)
-    return _Cut(
-        [record for record in batch.records if record.position <= last],
-        [position for position in batch.unreadable if position <= last],
-        last,
-    )
+def _up_to(batch: Batch, after: int, border: int) -> Batch:
+    """The part of a batch that lies before the live lane; when nothing is left there, all the way to the border."""
+    if batch.through > border:
+        records = [record for record in batch.records if record.position <= border]
+        return _Cut(records, [(first, min(last, border)) for first, last in batch.lost if first <= border], border)
+    return batch if batch.through > after else _Cut((), (), border)
 
 
-def _holes(after: int, batch: Batch, sent: set[int]) -> list[tuple[int, int]]:
+def _holes(after: int, batch: Batch, sent: Sequence[int]) -> list[tuple[int, int]]:
     """The ranges of a batch that are nothing to this destination: other tags, or positions that were never used."""
     holes, expected = [], after + 1
-    for position in sorted({*sent, *batch.unreadable}):
-        if position > expected:
-            holes.append((expected, position - 1))
-        expected = position + 1
+    for first, last in sorted([*((position, position) for position in sent), *batch.lost]):
+        if first > expected:
+            holes.append((expected, first - 1))
+        expected = last + 1
     if expected <= batch.through:
         holes.append((expected, batch.through))
     return holes

@@ -116,13 +116,10 @@ async def open_line(broker: Broker, will: aiomqtt.Will | None = None) -> MqttLin
     """
     try:
         password, context = await asyncio.to_thread(_read_secrets, broker)
-    except (OSError, ValueError) as error:
-        words = (
-            f"cannot read {error.filename}: {error.strerror}"
-            if isinstance(error, OSError) and error.filename
-            else error
-        )
-        raise SinkUnavailable(f"login for {broker}: {words}", alert=True) from error
+    except OSError as error:
+        raise SinkUnavailable(f"{broker}: cannot read {error.filename}: {error.strerror}", alert=True) from error
+    except ValueError as error:
+        raise SinkUnavailable(f"{broker}: {error}", alert=True) from error
     try:
         return await _attempt(broker, will, password, context, aiomqtt.ProtocolVersion.V5)
     except _NotSpokenError:
@@ -169,7 +166,7 @@ class MqttLine(aiomqtt.Client):
         self._disconnected.add_done_callback(self._broke)
 
     async def __aenter__(self) -> Self:
-        """Log in; MqttConnectError with the broker's reason, MqttError when the line ends before it gave one."""
+        """Log in; MqttCodeError with the broker's reason, MqttError when the line ends before it gave one."""
         self._client.connect(self._hostname, self._port, self._keepalive)  # a first connection always starts clean
         await self._connected
         return self
@@ -233,7 +230,8 @@ class MqttLine(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
         answered = self._answered.pop(mid, None)
         if answered is not None:
-            answered(mid, reason_code.value, words_of(reason_code.value, properties))
+            code = reason_code.value
+            answered(mid, code, words_of(code, properties) if code else "")
         if self._answered:
             # A broker without TCP_NODELAY (Mosquitto's default) holds its next PUBACKs back until our kernel confirms
             # this one, and that waits 40 ms unless told otherwise, each time anew (tcp(7)).

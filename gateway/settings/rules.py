@@ -193,6 +193,8 @@ def _secret_file(key: str, path: os.PathLike[str]) -> Iterator[tuple[str, bool]]
                 yield f"names {path}, which is empty", True
             elif key not in {"ca_file", "cert_file"} and os.fstat(file.fileno()).st_mode & 0o004:
                 yield f"names {path}, which everybody on this machine may read: chmod o-r {path}", False
+    except PermissionError:
+        yield f"names {path}, which you may not read: run check as the gateway's user, or give that one the file", True
     except OSError as error:
         yield f"names {path}, which cannot be read: {error.strerror}", True
 

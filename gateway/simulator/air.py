@@ -84,8 +84,8 @@ class Talker(Protocol):
     """Something that sends on its own."""
 
     @property
-    def next_us(self) -> int | None:
-        """When it talks next; None when it has nothing more to say."""
+    def next_us(self) -> int:
+        """When it talks next."""
         ...
 
     def talk(self) -> Transmission:
@@ -161,8 +161,7 @@ class Air:
         heapq.heappush(self._agenda, (at_us, next(self._order), happen))
 
     def _await(self, talker: Talker) -> None:
-        if talker.next_us is not None:
-            self._arrange(talker.next_us, partial(self._let_talk, talker))
+        self._arrange(talker.next_us, partial(self._let_talk, talker))
 
     def _let_talk(self, talker: Talker) -> None:
         self.put(talker.talk())

@@ -87,7 +87,7 @@ class Containers(Group):
         depth_mm = DEPTHS_MM.get(kind, 1800) + 50 * chance.whole(-2, 2, "depth")
         fills_in_s = self.fills_in_s * chance.between(0.6, 1.6, "fills in")
         sensor = Container(chance, depth_mm, fills_in_s, utc_offset_s)
-        return Fitting(sensor, {"kind": kind}, {"depth_mm": str(depth_mm)})
+        return Fitting(sensor, {"kind": kind}, {"max_measure_mm": str(depth_mm)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,7 +186,9 @@ class WaterMeter:
         return Measure(QALCOSONIC_F_PORT, qalcosonic(int(utc_s), self.litres(utc_s), log_start_s, log_litres, status))
 
     def litres(self, utc_s: float) -> int:
-        """What the meter shows at this time."""
+        """What the meter shows at this time; nothing before it was installed, should somebody's clock say so."""
+        if utc_s < INSTALLED_S:
+            return 0
         day, second = divmod(utc_s + self._utc_offset_s, DAY_S)
         days = day - INSTALLED_S // DAY_S + _part_of_day(second, self._rhythm_of(int(day)))
         return int(days * self._daily_litres + (utc_s - INSTALLED_S) / HOUR_S * self._leak_litres_h)
@@ -204,7 +206,8 @@ class WaterMeter:
 def qalcosonic(time_s: int, litres: int, log_start_s: int, log_litres: Sequence[int], status: int = STATUS_OK) -> bytes:
     """A Qalcosonic W1 extended message: all little endian, volumes in litres, the log as one value and increments."""
     increments = [later - earlier for earlier, later in pairwise(log_litres)]
-    head = struct.pack("<IBIII", time_s, status, litres, log_start_s, log_litres[0])
+    turn = 1 << 32  # its clock ends in 2106
+    head = struct.pack("<IBIII", time_s % turn, status, litres, log_start_s % turn, log_litres[0])
     return head + struct.pack(f"<{len(increments)}H", *increments)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import orjson
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Range = tuple[int, int]  # first and last position, both included
+
+MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
+MOST_REASON = 500  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What of one device never reached a destination (`*`: never reached the store), summed up."""
+
+    sink: str
+    dev_eui: bytes
+    reason: str
+    first_f_cnt: int
+    last_f_cnt: int
+    records: int
+    since_us: int
+    until_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +50,9 @@ class Progress:
     acknowledged: int = 0
     given_up: int = 0
     skipped: int = 0  # positions that are no obligation of this destination: not in its tags, or never used
+    again: tuple[Range, ...] = ()  # asked for once more, or corrected since: sent beside everything else
+    resent: int = 0
+    paused: bool = False
 
     @classmethod
     def starting_at(cls, head: int) -> Self:
@@ -49,15 +69,27 @@ class Progress:
         after = self._settle(_ranges(positions))
         return replace(after, given_up=self.given_up + after._settled() - self._settled())
 
-    def give_up_through(self, last: int) -> Progress:
-        """Nothing up to this position can be delivered any more: it left the store."""
-        after = self._settle([(self.prefix + 1, last)])
+    def give_up_range(self, first: int, last: int) -> Progress:
+        """Nothing in this range can be delivered any more: it was damaged, or left the store."""
+        after = self._settle([(first, last)])
         return replace(after, given_up=self.given_up + after._settled() - self._settled())
 
     def skip(self, first: int, last: int) -> Progress:
         """These are not for this destination, or never were anything."""
         after = self._settle([(first, last)])
         return replace(after, skipped=self.skipped + after._settled() - self._settled())
+
+    def send_again(self, first: int, last: int) -> Progress:
+        """These are wanted once more. Of what was never sent, nothing: it comes by itself."""
+        last = min(last, max([self.prefix, *(island[1] for island in self.islands)]))
+        if first > last:
+            return self
+        return replace(self, again=_merged([*self.again, (first, last)]))
+
+    def sent_again(self, through: int, records: int) -> Progress:
+        """What was wanted once more is sent up to here."""
+        rest = tuple((max(first, through + 1), last) for first, last in self.again if last > through)
+        return replace(self, again=rest, resent=self.resent + records)
 
     def is_settled(self, position: int) -> bool:
         """Whether a position needs nothing more."""
@@ -96,14 +128,19 @@ class Progress:
 _END = float("inf")
 
 
-def _ranges(positions: Iterable[int]) -> list[Range]:
+def _ranges(positions: Iterable[int]) -> tuple[Range, ...]:
+    return _merged((position, position) for position in positions)
+
+
+def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The same positions as few ranges in order."""
     found: list[Range] = []
-    for position in sorted(positions):
-        if found and position <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], position)
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
         else:
-            found.append((position, position))
-    return found
+            found.append((first, last))
+    return tuple(found)
 
 
 class CursorFile:
@@ -120,32 +157,68 @@ class CursorFile:
         if row is None:
             return None
         facts = orjson.loads(row[0])
-        return Progress(**{**facts, "islands": tuple((first, last) for first, last in facts["islands"])})
+        for name in ("islands", "again"):
+            facts[name] = tuple((first, last) for first, last in facts.get(name, ()))
+        return Progress(**facts)
 
     def save(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
         """Remember. A killed process finds it again, a power cut may go back about a second."""
         self._db.execute("BEGIN IMMEDIATE")
+        self._put(epoch, progress)
+        self._db.execute("COMMIT")
+
+    def _put(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
         self._db.executemany(
             "INSERT INTO cursor VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body",
             [(sink, epoch, orjson.dumps(asdict(state)).decode()) for sink, state in progress],
         )
-        self._db.execute("COMMIT")
+
+    def save_for_good(self, epoch: str, progress: Sequence[tuple[str, Progress]], losses: Sequence[Loss]) -> None:
+        """Remember so that a power cut finds it too: what these positions held is about to be deleted."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._put(epoch, progress)
+            self._db.executemany(
+                "INSERT INTO loss VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+                " first_f_cnt=min(first_f_cnt, excluded.first_f_cnt), last_f_cnt=max(last_f_cnt, excluded.last_f_cnt),"
+                " records=records+excluded.records, since_us=min(since_us, excluded.since_us),"
+                " until_us=max(until_us, excluded.until_us)",
+                [astuple(loss) for loss in losses],
+            )
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def losses(self) -> list[Loss]:
+        """Everything that was lost, by destination and device."""
+        return [Loss(*row) for row in self._db.execute("SELECT * FROM loss ORDER BY sink, dev_eui, reason")]
 
     def refuse(self, sink: str, epoch: str, refused: Sequence[tuple[int, str]], utc_us: int) -> None:
-        """Remember what a destination will never take, and why."""
+        """Remember what a destination will never take, and why; within a bound, the oldest give way."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany(
             "INSERT OR REPLACE INTO dead_letter VALUES (?,?,?,?,?)",
-            [(sink, epoch, position, reason, utc_us) for position, reason in refused],
+            [(sink, epoch, position, reason[:MOST_REASON], utc_us) for position, reason in refused],
+        )
+        self._db.execute(
+            "DELETE FROM dead_letter WHERE sink=?1 AND epoch=?2 AND position <= (SELECT position FROM dead_letter"
+            " WHERE sink=?1 AND epoch=?2 ORDER BY position DESC LIMIT 1 OFFSET ?3)",
+            (sink, epoch, MOST_DEAD_LETTERS),
         )
         self._db.execute("COMMIT")
 
-    def dead_letters(self, sink: str, epoch: str) -> int:
-        """How many records a destination has refused."""
-        count: int = self._db.execute(
-            "SELECT count(*) FROM dead_letter WHERE sink=? AND epoch=?", (sink, epoch)
-        ).fetchone()[0]
-        return count
+    def dead_letters(self, sink: str, epoch: str) -> list[tuple[int, str, int]]:
+        """What a destination has refused: position, reason, when."""
+        return self._db.execute(
+            "SELECT position, reason, utc_us FROM dead_letter WHERE sink=? AND epoch=? ORDER BY position", (sink, epoch)
+        ).fetchall()
+
+    def forget_dead_letters(self, sink: str, epoch: str) -> None:
+        """They are to be tried again."""
+        self._db.execute("DELETE FROM dead_letter WHERE sink=? AND epoch=?", (sink, epoch))
 
     def close(self) -> None:
         """Close the file."""

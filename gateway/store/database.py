@@ -19,6 +19,11 @@ from gateway.errors import StorageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+class NewerFormat(StorageError):  # noqa: N818 - says what it is
+    """A file was written by a newer version of the gateway: nothing about it is changed."""
+
+
 BUSY_TIMEOUT_S = 10.0  # a command and the daemon write the registry in turn; each holds it for milliseconds
 
 
@@ -66,7 +71,7 @@ def migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
     if _version(connection) == len(steps):
         return
     if _version(connection) > len(steps):
-        raise StorageError(
+        raise NewerFormat(
             f"{path} has format {_version(connection)}, this version knows {len(steps)}",
             hint="it was written by a newer version of the gateway; install that version again",
         )

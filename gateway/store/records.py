@@ -1,14 +1,15 @@
 """A record's bytes on disk, and back.
 
 Fixed fields lie in a struct, what has no fixed length behind it, what is free text or a codec's answer as JSON at the
-end. A record is about 90 bytes plus its names and values. The first byte is the version of this layout; a record of a
-version this program does not know is reported, never guessed.
+end, deflated with a dictionary of the words it usually consists of. The first byte is the version of this layout; a
+record of a version this program does not know is reported, never guessed.
 """
 
 from __future__ import annotations
 
 import struct
 import uuid
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,6 +40,19 @@ _RADIO = struct.Struct("<IBIIhhBB")  # frequency_hz, modulation kind, its two nu
 _UPLINK = struct.Struct("<8sIIBBI")  # dev_eui, dev_addr, f_cnt, flags, f_port, gap_before
 _HEAD = struct.Struct("<BIB")  # version, session, length of the PHY payload
 _FRAME = struct.Struct("<BIB")  # counter_us of an unopened frame: version, counter, length
+
+# Part of the layout: a record can only be read with the words it was written with. The likeliest stand last.
+_WORDS = (
+    b'"status":"permanent_error","temporary_error","empty_pipe","backflow","freezing","burst","tamper","low_battery",'
+    b'"light","lx","motion_count","motion","pressure","hPa","co2","ppm","external_temperature","reverse_volume","flow",'
+    b'"m3/h","history":[{"time":"2026-01-01T00:00:00Z","volume":"battery_voltage","V",null],["dew_point","absolute_humidity"'
+    b',"g/m3",null],["leak",false,"",null],["volume","m3",17954280,["humidity","%",null],["temperature","\xc2\xb0C",null],'
+    b'"sensor_error",false,"",null],["distance","mm",null],["fill_level","%",null]],[],null,null]{"kind":"glass","latitude":"'
+    b'43.6","longitude":"3.8"},"elsys/ers@1","axioma/qalcosonic_w1@1","heyliot/heywaste@1",{"raw":"'
+)
+# A window of 1 KiB: what is deflated here is shorter, and the smallest state is the quickest to copy.
+_DEFLATE = zlib.compressobj(6, zlib.DEFLATED, -10, 1, zlib.Z_DEFAULT_STRATEGY, _WORDS)
+_MOST_TEXT = 1 << 20  # a codec's answer is bounded far below: what claims to be more is damage
 
 _UNKNOWN_U32 = 0xFFFFFFFF
 _NO_SNR = -0x8000
@@ -92,7 +106,7 @@ def encode(reading: Reading, session_id: int) -> bytes:
             reading.phy,
             bytes((len(reading.payload),)),
             reading.payload,
-            rest,
+            _deflated(rest),
         )
     )
 
@@ -111,7 +125,7 @@ def decode(body: bytes) -> Reading:
         payload_at = _PHY_AT + phy_size + 1
         phy, payload_size = body[_PHY_AT : payload_at - 1], body[payload_at - 1]
         name, tags, codec, data, measurements, warnings, problem, extra = orjson.loads(
-            body[payload_at + payload_size :]
+            _inflated(body[payload_at + payload_size :])
         )
         heard = _unpack_stamp(body, _STAMP_AT)
         frequency_hz, modulation, rssi_dbm, snr_db, channel, rf_chain = _unpack_radio(body, _RADIO_AT, extra)
@@ -126,7 +140,7 @@ def decode(body: bytes) -> Reading:
             frequency_hz=frequency_hz, modulation=modulation, rssi_dbm=rssi_dbm, snr_db=snr_db, channel=channel,
             rf_chain=rf_chain,
         )  # fmt: skip
-    except (struct.error, IndexError, KeyError, TypeError, ValueError) as error:
+    except (struct.error, zlib.error, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnknownLayout):
             raise
         raise UnknownLayout(f"not a record: {error}") from error
@@ -183,6 +197,19 @@ def decode_frame(body: bytes) -> RadioFrame:
 
 
 # --- the pieces both share
+
+
+def _deflated(text: bytes) -> bytes:
+    stream = _DEFLATE.copy()
+    return stream.compress(text) + stream.flush()
+
+
+def _inflated(packed: bytes) -> bytes:
+    stream = zlib.decompressobj(-10, _WORDS)
+    text = stream.decompress(packed, _MOST_TEXT)
+    if not stream.eof or stream.unused_data:
+        raise UnknownLayout("its text is cut short or followed by something")
+    return text
 
 
 def _check(version: int) -> None:

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
+from gateway.errors import StorageError, StoreFull
 from gateway.model import GatewayEui, Record, Refusal
-from gateway.store.cursors import CursorFile, Progress
+from gateway.store.cursors import CursorFile, Loss, Progress
 from gateway.store.devices import DeviceRegistry
 from gateway.store.known import KnownDevices, Sighting
-from gateway.store.log import LogReader, RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.losses import Losses
 from gateway.store.records import UnknownLayout, counted, decode, encode_frame
+from gateway.store.retention import Disk, Limits, Part, Reason, judge
+from gateway.store.seals import SealRing
 from gateway.store.unopened import UnopenedBudget
 from gateway.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -47,10 +55,10 @@ KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVE
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What comes next for a destination: records, positions that hold none any more, and how far this looked."""
+    """What comes next for a destination: records, ranges of positions whose records are lost, how far this looked."""
 
     records: Sequence[Record]
-    unreadable: Sequence[int]
+    lost: Sequence[tuple[int, int]]
     through: int
 
 
@@ -62,7 +70,8 @@ class StoreFacts:
     max_bytes: int
     records: int
     loss_window_ms: int
-    quarantined: int
+    quarantined: int  # damaged parts moved aside since the start
+    salvaged: int  # records that were saved from them
     state: str
     evidence: str
     head: int
@@ -76,14 +85,22 @@ class Store:
     """The data folder of a running gateway. Open it with `Store.open` (blocking), then `async with`."""
 
     def __init__(
-        self, folder: Path, gateway_eui: GatewayEui, record_log: RecordLog, registry: DeviceRegistry, interval_s: float
+        self,
+        folder: Path,
+        gateway_eui: GatewayEui,
+        record_log: RecordLog,
+        seals: SealRing,
+        registry: DeviceRegistry,
+        interval_s: float,
+        limits: Limits,
     ) -> None:
         self.gateway_eui = gateway_eui
         self._folder = folder
         self._log = record_log
+        self._seals = seals
         self._registry = registry
         self._interval_s = interval_s
-        self._max_bytes = record_log.max_bytes
+        self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
         self._dead_letters: dict[str, int] = {}
@@ -96,6 +113,11 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._checkpointed_s = time.monotonic()
+        self._limits = limits
+        self._full = False
+        self._refused = Losses()  # not yet on disk
+        self._newest: dict[int, int | None] = {}  # by first position of a closed part: when its last record was heard
 
     # --- opening and closing
 
@@ -106,17 +128,20 @@ class Store:
         gateway_eui: GatewayEui,
         *,
         commit_interval_s: float,
-        max_bytes: int,
+        limits: Limits,
+        store_key: bytes | None = None,
         residents: Sequence[tuple[Device, Session]] = (),
     ) -> Self:
         """Open or make a store and read back what a crash may have left ahead of the registry. StorageError.
 
-        `residents` are devices that belong to this gateway (a simulated city); those that are missing are entered.
+        `store_key` (32 bytes) wraps the keys that records are sealed with (`seals.py`). `residents` are devices that
+        belong to this gateway (a simulated city); those that are missing are entered.
         """
         registry = DeviceRegistry.open(folder, any_thread=True)
         registry.add_missing(residents)
-        record_log = RecordLog(folder / "log", str(gateway_eui), max_bytes)
-        store = cls(folder, gateway_eui, record_log, registry, commit_interval_s)
+        seals = SealRing(folder, store_key)
+        record_log = RecordLog(folder / "log", str(gateway_eui), limits.max_bytes, seals)
+        store = cls(folder, gateway_eui, record_log, seals, registry, commit_interval_s, limits)
         store._revision = registry.revision()
         store.known.remember(registry.list())
         store._recover_counters()
@@ -129,9 +154,12 @@ class Store:
         recovered = 0
         for position, body in self._log.bodies_after(since):
             try:
-                ahead = counted(body)
+                ahead = counted(body) if body is not None else None
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
+                continue
+            if ahead is None:
+                log.warning("record %d is damaged", position)
                 continue
             self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
             recovered += 1
@@ -140,16 +168,16 @@ class Store:
 
     def _recall_tail(self) -> None:
         """The newest readings of before, so that a technician who comes after a restart sees them."""
-        reader = LogReader(self._log.folder)
+        reader = LogReader(self._log.folder, self._seals)
         with closing(reader):
-            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS)
-        readings = self._batch(0, rows).records
+            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS, self.head)
+        readings = self._batch(rows[0][0] - 1 if rows else 0, rows).records
         if readings and readings[-1].position - readings[0].position == len(readings) - 1:
             self._tail.extend(record.reading for record in readings)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._reader = LogReader(self._log.folder)
+        self._reader = LogReader(self._log.folder, self._seals)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._writer = Writer(self._log, self._interval_s, loop, self._arrived)
         self._writer.start()
@@ -167,6 +195,7 @@ class Store:
         self._reading.shutdown()
         self._reader.close()
         self._log.close()
+        self._seals.close()
         self._cursors.close()
         self._registry.close()
 
@@ -185,7 +214,16 @@ class Store:
         self.known.accept(device, session)
 
     def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
-        """The position of the reading, once it and its counter are durable. Kept in the order of calls."""
+        """The position of the reading, once it and its counter are durable. Kept in the order of calls.
+
+        StoreFull when the settings say that what is there counts more than what comes.
+        """
+        if self._full:
+            self._refused.add("*", reading, "full")
+            self._writer.dropped("full", 1)
+            refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StoreFull("the store is full and keeps what it has"))
+            return refused
         return self._writer.keep(reading, session.session_id)
 
     def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None:
@@ -210,7 +248,7 @@ class Store:
         progress = self._cursors.load(sink, self.epoch) or Progress.starting_at(self.head)
         self._cursors.save(self.epoch, [(sink, progress)])
         self._progress[sink] = progress
-        self._dead_letters[sink] = self._cursors.dead_letters(sink, self.epoch)
+        self._dead_letters[sink] = len(self._cursors.dead_letters(sink, self.epoch))
         return progress
 
     def progress(self, sink: str) -> Progress:
@@ -218,13 +256,15 @@ class Store:
         return self._progress[sink]
 
     def dead_letters(self, sink: str) -> int:
-        """How many records a destination has refused for good."""
+        """How many records a destination has refused for good, as far as they are remembered."""
         return self._dead_letters[sink]
 
-    async def settle(self, sink: str, progress: Progress, refused: Sequence[tuple[int, str]] = ()) -> None:
-        """Remember how far a destination is; back once a killed process would find it."""
-        epoch = self.epoch
-        now_us = time.time_ns() // 1000
+    async def settle(
+        self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        """Move a destination on; back once a killed process would find it."""
+        progress = self._progress[sink] = change(self._progress[sink])
+        epoch, now_us = self.epoch, time.time_ns() // 1000
 
         def write() -> None:
             if refused:
@@ -232,8 +272,34 @@ class Store:
             self._cursors.save(epoch, [(sink, progress)])
 
         await asyncio.shield(self._writer.call(write))
-        self._progress[sink] = progress
         self._dead_letters[sink] += len(refused)
+
+    async def refused_records(self, sink: str) -> list[tuple[int, str, int]]:
+        """What a destination has refused for good: position, reason, when."""
+        found: list[tuple[int, str, int]] = await self._writer.call(
+            lambda: self._cursors.dead_letters(sink, self.epoch)
+        )
+        return found
+
+    async def retry_refused(self, sink: str) -> int:
+        """Send what was refused once more; how many records."""
+        refused = await self.refused_records(sink)
+        positions = [position for position, _, _ in refused]
+
+        def change(progress: Progress) -> Progress:
+            for position in positions:
+                progress = progress.send_again(position, position)
+            return progress
+
+        await self.settle(sink, change)
+        await self._writer.call(lambda: self._cursors.forget_dead_letters(sink, self.epoch))
+        self._dead_letters[sink] = 0
+        return len(positions)
+
+    async def losses(self) -> list[Loss]:
+        """What was lost of each device, by destination."""
+        found: list[Loss] = await self._writer.call(self._cursors.losses)
+        return found
 
     async def beyond(self, position: int) -> None:
         """Wait until the log holds more than this position."""
@@ -253,18 +319,37 @@ class Store:
             readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
             records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
-        rows = await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.read, after, limit)
-        return self._batch(after, [row for row in rows if row[0] <= self.head])
+        rows = await self._rows(after, limit)
+        if self._reader.damaged:
+            await self._writer.call(self._mend)
+            rows = await self._rows(after, limit)
+        return self._batch(after, rows)
 
-    def _batch(self, after: int, rows: Sequence[tuple[int, bytes]]) -> Batch:
-        records, unreadable = [], []
+    async def _rows(self, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._reader.read, after, limit, self.head)
+
+    def _mend(self) -> None:
+        for first_position in [*self._reader.damaged]:
+            self._log.mend_closed(first_position)
+            self._reader.damaged.discard(first_position)
+
+    def _batch(self, after: int, rows: Sequence[tuple[int, bytes | None]]) -> Batch:
+        records: list[Record] = []
+        lost: list[tuple[int, int]] = []
+        expected = after + 1
         for position, body in rows:
+            if expected < position < expected + SKIP_AFTER_DAMAGE:  # a longer gap was never used
+                lost.append((expected, position - 1))
+            expected = position + 1
             try:
+                if body is None:
+                    raise UnknownLayout("its seal is broken")  # noqa: TRY301
                 records.append(self.record(position, decode(body)))
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
-                unreadable.append(position)
-        return Batch(records, unreadable, rows[-1][0] if rows else after)
+                lost.append((position, position))
+        return Batch(records, lost, rows[-1][0] if rows else after)
 
     def record(self, position: int, reading: Reading) -> Record:
         """A reading with its place in this log."""
@@ -293,17 +378,83 @@ class Store:
 
     # --- what runs beside the line
 
-    async def keep_house(self) -> None:
-        """Follow the registry, write checkpoints, measure the disk; for as long as the gateway runs."""
-        checkpointed = time.monotonic()
+    async def keep_house(self, trusted_utc_us: Callable[[], int | None]) -> None:
+        """Follow the registry, write checkpoints, let go of old parts; for as long as the gateway runs.
+
+        `trusted_utc_us` gives the date, or None while the clock cannot be trusted: then nothing grows old.
+        """
+        troubled = False
         while True:
             await asyncio.sleep(FOLLOW_REGISTRY_S)
-            await self._follow_registry()
-            await self._writer.call(self._measure)
-            waited_s = time.monotonic() - checkpointed
-            if self.known.unsaved and (waited_s > CHECKPOINT_S or self.known.unsaved > CHECKPOINT_SESSIONS):
-                await self._save_checkpoint()
-                checkpointed = time.monotonic()
+            try:
+                await self._follow_registry()
+                await self._writer.call(self._measure)
+                await self._retain(trusted_utc_us())
+                await self._checkpoint_when_due()
+            except (sqlite3.Error, StorageError, OSError) as error:
+                log.log(logging.DEBUG if troubled else logging.WARNING, "housekeeping has to wait: %s", error)
+                troubled = True
+            else:
+                troubled = False
+
+    async def _checkpoint_when_due(self) -> None:
+        waited_s = time.monotonic() - self._checkpointed_s
+        if self.known.unsaved and (waited_s > CHECKPOINT_S or self.known.unsaved > CHECKPOINT_SESSIONS):
+            await self._save_checkpoint()
+            self._checkpointed_s = time.monotonic()
+
+    async def _retain(self, now_us: int | None) -> None:
+        """Let go of the parts that are to leave; what a destination still waited for is summed up by device first."""
+        settled = min((progress.prefix for progress in self._progress.values()), default=None)
+        parts = await self._writer.call(self._closed_parts)
+        judgement = judge(parts, self._limits, self._disk(), settled_through=settled, now_us=now_us)
+        if judgement.full != self._full:
+            self._full = judgement.full
+            log.warning("the store is full: new readings are refused" if self._full else "the store has room again")
+        for part, reason in judgement.leave:
+            await self._let_go(part, reason)
+        if self._refused:
+            await self._writer.call(partial(self._cursors.save_for_good, self.epoch, (), self._refused.take()))
+
+    async def _let_go(self, part: Part, reason: Reason) -> None:
+        losses = Losses()
+        for sink, progress in self._progress.items():
+            if progress.prefix < part.last:
+                await self._sum_up(losses, sink, part, str(reason))
+        settled: list[tuple[str, Progress]] = []
+        for sink, progress in self._progress.items():
+            self._progress[sink] = progress.give_up_range(part.first, part.last)
+            settled.append((sink, self._progress[sink]))
+        # First the cursors, durably, then the files: the other way round a crash would look for what is gone.
+        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, settled, losses.take()))
+        await self._writer.call(partial(self._log.remove_at, part.first))
+        log.info("log part from record %d to %d left the store: %s", part.first, part.last, reason)
+
+    async def _sum_up(self, losses: Losses, sink: str, part: Part, reason: str) -> None:
+        after = part.first - 1
+        while after < part.last:
+            batch = await self.read(after, 500)
+            if batch.through <= after:
+                return
+            for record in batch.records:
+                if record.position <= part.last and not self._progress[sink].is_settled(record.position):
+                    losses.add(sink, record.reading, reason)
+            after = batch.through
+
+    def _closed_parts(self) -> list[Part]:
+        """On the writer thread: the parts that may leave, with the date of their last record."""
+        files = self._log.closed_parts
+        firsts = [*(file.first_position for file in files), self._log.last_part_first]
+        found = []
+        for file, (first, following) in zip(files, pairwise(firsts), strict=True):
+            if first not in self._newest:
+                self._newest[first] = self._log.newest_utc_us(file)
+            found.append(Part(first, following - 1, file.bytes_on_disk, self._newest[first]))
+        return found
+
+    def _disk(self) -> Disk:
+        facts = os.statvfs(self._folder)
+        return Disk(self._bytes, facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
 
     async def _follow_registry(self) -> None:
         """Take in what a command changed, a slice at a time so that a large import does not hold the line."""
@@ -327,8 +478,9 @@ class Store:
             raise
 
     def _measure(self) -> None:
+        """Everything in the data folder counts: parts, logs of SQLite, cursors, quarantine."""
+        self._bytes = sum(file.stat().st_blocks * 512 for file in self._folder.rglob("*") if file.is_file())
         parts = part_files(self._log.folder)
-        self._bytes = sum(part.bytes_on_disk for part in parts)
         self._first = parts[0].first_position if parts else self.head + 1
 
     def facts(self) -> StoreFacts:
@@ -339,8 +491,9 @@ class Store:
             max_bytes=self._max_bytes,
             records=max(0, self.head - self._first + 1),
             loss_window_ms=round(self._interval_s * 1000),
-            quarantined=self._log.quarantined,
-            state="writing" if trouble is None else "failing",
+            quarantined=self._log.damage.parts,
+            salvaged=self._log.damage.salvaged,
+            state="failing" if trouble is not None else "full" if self._full else "writing",
             evidence="" if trouble is None else f"the disk refuses: {trouble}; records wait in memory",
             head=self.head,
             epoch=self.epoch,

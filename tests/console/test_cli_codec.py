@@ -48,8 +48,8 @@ def test_show_has_the_variables_with_their_defaults(site):
     (variable,) = facts["variables"]
     assert (variable["name"], variable["default"]) == ("scale", "10")
     shown = site.type("codec", "show", "acme/probe").out
-    assert "scale" in shown
-    assert "a cool cellar" in shown
+    assert "variables\n  scale  10\n" in shown
+    assert "examples\n  a cool cellar  made for this test\n" in shown
 
 
 def test_test_runs_the_examples_and_fails_with_them(site):

@@ -110,6 +110,7 @@ def test_no_command_starts_with_wrong_settings(site, words):
         ["codec", "encode", "a/b", "--data", "["],
         ["codec", "encode", "a/b", "--data", "[" * 100_000],
         ["codec", "encode", "a/b", "--data", "1"],
+        ["codec", "encode", "a/b", "--data", '{"a": NaN}'],
         ["device", "show", "xyz"],
         ["device", "show"],
         ["device", "add", "--dev-eui", "70b3d57ed0000001", "--name", "n", "--var", "x"],

@@ -106,6 +106,8 @@ MISTAKES = [
     ),
     ('model = "P"\nkind = "a"\n[[firmware]]\ncodec = "x.py"\n', "3 firmware.version is missing"),
     ('model = "P\nkind = "a"\n', "1 - is no TOML: "),
+    ("version = " + "9" * 5000, "1 - is no TOML: "),
+    ("a = " + "[" * 5000, "1 - is no TOML: "),
     ('model = "P"\nkind = "a"\ncodec = "x.py"\n', "1 codec names x.py, the folder holds codec.py"),
 ]
 

@@ -184,7 +184,7 @@ def test_examples_are_run_and_told_apart(folder):
         (json.dumps([{**EXAMPLE, "sauce": ""}]), "1 sauce is not known"),
         (json.dumps([{**EXAMPLE, "source": ""}]), "1 source is a text"),
         (json.dumps([{**EXAMPLE, "input": {"hex": "0"}}]), "1 input.hex is no payload: "),
-        (json.dumps([{**EXAMPLE, "input": {"bytes": [256]}}]), "1 input.bytes is no payload: "),
+        (json.dumps([{**EXAMPLE, "input": {"bytes": [256]}}]), "1 input.bytes is a list of numbers from 0 to 255"),
         (json.dumps([{**EXAMPLE, "input": {"bytes": [1], "hex": "01"}}]), "1 input has either hex or bytes"),
         (json.dumps([{**EXAMPLE, "input": {"hex": "", "fPort": 0}}]), "1 input.fPort is a number from 1 to 255, not 0"),
         (json.dumps([{**EXAMPLE, "input": {"hex": "", "port": 1}}]), "1 input.port is not known"),
@@ -195,6 +195,8 @@ def test_examples_are_run_and_told_apart(folder):
         (json.dumps([{**EXAMPLE, "output": []}]), "1 output is an object"),
         (json.dumps([{**EXAMPLE, "measurements": {}}]), "1 measurements is a list"),
         ("[" * 100_000, "1 - "),
+        ("[" + "9" * 5000 + "]", "1 - "),
+        (json.dumps([{**EXAMPLE, "input": {"bytes": 10**9}}]), "1 input.bytes is a list of numbers from 0 to 255"),
     ],
 )
 def test_a_mistake_in_the_examples_is_a_failed_result_with_its_place(folder, text, problem):

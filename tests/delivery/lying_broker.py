@@ -78,7 +78,8 @@ class LyingBroker:
 
     async def __aenter__(self) -> Self:
         """Listen on loopback."""
-        self.left = asyncio.Event()  # somebody hung up on a silent broker
+        self.taken = asyncio.Event()  # a connection
+        self.left = asyncio.Event()  # by somebody who had to do with a silent broker
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -100,6 +101,7 @@ class LyingBroker:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.taken.set()
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 if self.silent:

@@ -19,7 +19,7 @@ from gateway.delivery.sink import SinkUnavailable
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
-SHORT_S = 0.15  # for what never comes
+SHORT_S = 0.25  # for what never comes
 LONG_S = 10.0  # for what comes
 
 
@@ -63,11 +63,11 @@ async def test_a_broker_that_takes_the_connection_and_says_nothing_times_out():
 async def test_a_connection_that_is_given_up_is_closed_at_once(scheme, ends):
     # A leftover would log in later with the same client id and throw its successor out.
     async with LyingBroker(silent=True) as broker:
-        destination = MqttDestination(
-            "centre", f"{scheme}://127.0.0.1:{broker.port}", GATEWAY_EUI, connect_timeout_s=SHORT_S
-        )
+        url, patience_s = f"{scheme}://127.0.0.1:{broker.port}", SHORT_S if ends == "by time-out" else LONG_S
+        destination = MqttDestination("centre", url, GATEWAY_EUI, connect_timeout_s=patience_s)
         opening = asyncio.ensure_future(MqttSink(destination).connect().__aenter__())
         if ends == "by cancellation":
+            await asyncio.wait_for(broker.taken.wait(), LONG_S)
             await asyncio.sleep(SHORT_S / 3)
             opening.cancel()
         with pytest.raises((SinkUnavailable, asyncio.CancelledError)):

@@ -135,6 +135,14 @@ def test_names_are_numbered_within_their_place_and_tags_say_the_kind():
     assert {device.tags["place"] for device in devices} == {"Mairie", "Fontaine"}
 
 
+def test_a_container_comes_with_its_depth_for_the_codec():
+    residents = [one for one in load_scenario().residents() if one.device.codec == "heyliot/heywaste"]
+    for resident in residents:
+        assert resident.device.variables == {"max_measure_mm": str(resident.sensor.depth_mm)}
+        assert 1000 <= resident.sensor.depth_mm <= 2500
+    assert len({resident.sensor.depth_mm for resident in residents}) > 4
+
+
 def test_what_a_file_does_not_say_is_as_in_real_life():
     containers, meters = read_scenario(SMALL.encode(), "village.toml").groups
     assert (containers.interval_s, meters.interval_s) == (900, 900)

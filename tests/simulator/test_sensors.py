@@ -12,6 +12,7 @@ from gateway.simulator.chance import Chance
 from gateway.simulator.sensors import (
     DAY_S,
     HOUR_S,
+    INSTALLED_S,
     Container,
     Room,
     Stranger,
@@ -188,6 +189,23 @@ def test_a_leak_runs_all_night():
     since, until = at("2026-11-10T01:00"), at("2026-11-10T04:00")
     extra = (leaking.litres(until) - leaking.litres(since)) - (tight.litres(until) - tight.litres(since))
     assert 3 * 6 - 2 <= extra <= 3 * 18 + 2
+
+
+@pytest.mark.parametrize("year", [1969, 1970, 2000, 2020, 2107, 2300])
+def test_a_gateway_without_a_clock_breaks_no_sensor(year):
+    # A Raspberry Pi has no clock of its own and may start in 1970.
+    now = datetime(year, 6, 1, tzinfo=UTC).timestamp()
+    for sensor in (Container(Chance(1), 1800, 3600), Room(Chance(1), 50), WaterMeter(Chance(1), leaking=True)):
+        for hour in range(48):
+            assert sensor.measure(now + hour * HOUR_S, hour).payload
+    if year < 2021:
+        assert WaterMeter(Chance(1)).litres(now) == 0
+
+
+def test_a_meter_that_was_just_installed_starts_at_nothing():
+    meter = WaterMeter(Chance(2), leaking=True)
+    assert [meter.litres(INSTALLED_S + second) for second in (-1, 0)] == [0, 0]
+    assert 90 <= meter.litres(INSTALLED_S + DAY_S) <= 420 + 24 * 18
 
 
 def test_a_meter_asked_again_after_a_restart_goes_on_where_it_is_by_then():

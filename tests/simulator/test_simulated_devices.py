@@ -224,6 +224,16 @@ def test_the_gateway_that_hears_best_decides(residents, new_desk):
     assert sum(fast) / len(fast) > sum(slow) / len(slow) + 8
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_seed_all_kinds_are_heard_in_five_seconds(new_desk, seed):
+    city = replace(load_scenario(), seed=seed)
+    codecs = {session.dev_addr: device.codec for device, session in city.devices()}
+    desk = new_desk(seed=seed)
+    settle(city.residents(), desk.air, [desk.chip], Chance(seed), start_utc_us=START_UTC_US, f_cnt_up={})
+    addresses = [parse(frame.phy).dev_addr for frame in desk.hears(5_000_000) if frame.crc is Crc.OK]
+    assert {codecs.get(address) for address in addresses} >= set(codecs.values())
+
+
 # --- the same again -----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ step = st.one_of(
     st.tuples(st.just("acknowledge"), st.lists(position, max_size=8)),
     st.tuples(st.just("give_up"), st.lists(position, max_size=8)),
     st.tuples(st.just("skip"), st.tuples(position, position)),
-    st.tuples(st.just("give_up_through"), position),
+    st.tuples(st.just("give_up_range"), st.tuples(position, position)),
 )
 
 
@@ -27,14 +27,14 @@ def test_every_history_of_settling_agrees_with_a_plain_set(begin, steps, head):
             case "skip":
                 progress = progress.skip(*what)
                 new = set(range(what[0], what[1] + 1)) - settled
-            case "give_up_through":
-                progress = progress.give_up_through(what)
-                new = set(range(1, what + 1)) - settled
+            case "give_up_range":
+                progress = progress.give_up_range(*what)
+                new = set(range(what[0], what[1] + 1)) - settled
             case _:
                 progress = getattr(progress, kind)(what)
                 new = set(what) - settled
         settled |= new
-        counts[kind.removesuffix("_through")] += len(new)
+        counts[kind.removesuffix("_range")] += len(new)
     assert (progress.acknowledged, progress.given_up, progress.skipped) == tuple(counts.values())
     assert all(progress.is_settled(number) == (number in settled) for number in range(1, 70))
     assert progress.prefix == next(number for number in range(200) if number + 1 not in settled and number >= begin)

@@ -20,14 +20,21 @@ from gateway.store.devices import DeviceRegistry
 from gateway.store.log import RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.owner import Ownership
 from gateway.store.records import encode
+from gateway.store.retention import Limits
+from gateway.store.seals import SealRing
 from gateway.store.store import Store
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 HERE = Path(__file__).parent
 
 
+def record_log(folder: Path) -> RecordLog:
+    return RecordLog(folder / "log", str(EUI), 64 << 20, SealRing(folder, None))
+
+
 def opened(folder: Path, *, commit_interval_s: float = 0.0, max_bytes: int = 64 << 20) -> Store:
-    return Store.open(folder, EUI, commit_interval_s=commit_interval_s, max_bytes=max_bytes)
+    limits = Limits(max_bytes, max_age_s=30 * 86_400, keep_delivered_s=7 * 86_400)
+    return Store.open(folder, EUI, commit_interval_s=commit_interval_s, limits=limits)
 
 
 @pytest.fixture
@@ -55,7 +62,9 @@ _READ_BACK = textwrap.dedent("""
     import sys; from pathlib import Path
     from gateway.store.log import LogReader
     from gateway.store.records import decode
-    for position, body in LogReader(Path(sys.argv[1]) / "log").read(0, 10):
+    from gateway.store.seals import SealRing
+    folder = Path(sys.argv[1])
+    for position, body in LogReader(folder / "log", SealRing(folder, None)).read(0, 10, 10):
         print(position, decode(body).frame_id, decode(body).f_cnt)
 """)
 
@@ -138,7 +147,7 @@ def test_a_killed_process_keeps_every_record_it_was_told_is_durable(tmp_path):
         child.stdout.close()
         assert not set(lines) & set(promised), "a position was given twice"
         promised += lines
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     found = dict(log.bodies_after(0))
     assert set(promised) <= set(found)
     assert log.tally.stored == len(found)
@@ -150,10 +159,11 @@ _KEEP_ON = textwrap.dedent("""
     sys.path[:0] = ["..", "../.."]
     from readings import reading, session
     from gateway.model import GatewayEui
+    from gateway.store.retention import Limits
     from gateway.store.store import Store
     async def main():
         store = Store.open(Path(sys.argv[1]), GatewayEui(bytes.fromhex("0016c001ff10a235")),
-                           commit_interval_s=0.0, max_bytes=64 << 20)
+                           commit_interval_s=0.0, limits=Limits(64 << 20, 1e9, 1e9))
         async with store:
             for f_cnt in range(100_000):
                 futures = [store.keep_uplink(reading(f_cnt), session(1, session_id=1)) for _ in range(3)]
@@ -203,7 +213,7 @@ async def test_a_damaged_body_is_reported_by_position_and_its_neighbours_are_rea
     async with opened(folder) as store:
         store._tail.clear()
         batch = await store.read(0, 10)
-    assert ([record.position for record in batch.records], batch.unreadable, batch.through) == ([1, 3], [2], 3)
+    assert ([record.position for record in batch.records], batch.lost, batch.through) == ([1, 3], [(2, 2)], 3)
 
 
 # --- destinations
@@ -211,15 +221,15 @@ async def test_a_damaged_body_is_reported_by_position_and_its_neighbours_are_rea
 
 async def test_a_destination_goes_on_where_it_was_and_a_new_one_starts_now(folder):
     async with opened(folder) as store:
-        old = store.subscribe("old")
+        store.subscribe("old")
         for number in range(4):
             await store.keep_uplink(reading(number), session(1, session_id=1))
-        await store.settle("old", old.acknowledge([1, 2, 4]), [])
+        await store.settle("old", lambda old: old.acknowledge([1, 2, 4]))
     async with opened(folder) as store:
         assert store.subscribe("old").prefix == 2
         assert store.progress("old").queued(store.head) == 1
         assert store.subscribe("new").queued(store.head) == 0
-        await store.settle("old", store.progress("old").give_up([3]), [(3, "too large")])
+        await store.settle("old", lambda old: old.give_up([3]), [(3, "too large")])
         assert store.dead_letters("old") == 1
         assert store.progress("old").balance(store.head) == 0
 
@@ -261,43 +271,43 @@ async def test_a_disk_that_refuses_costs_patience_and_no_record(folder):
 
 
 def test_a_commit_that_failed_and_landed_all_the_same_is_not_written_twice(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.reopen()
     assert (log.head, log.tally.stored) == (1, 1)
 
 
 def test_a_damaged_part_is_moved_aside_once_and_its_positions_are_not_used_again(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)] * 3, [UnopenedFrame(1, "unknown_device", b"x")], Tally(heard=3, stored=3))
     log.close()
     (part,) = part_files(tmp_path / "log")
     part.path.write_bytes(b"\xff" * 5000)
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert log.quarantined == 1
+    log = record_log(tmp_path)
+    assert log.damage.parts == 1
     assert log.append([encode(reading(2), 1)], [], Tally(heard=1, stored=1)) > 3
     log.close()
-    again = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert (again.quarantined, again.epoch) == (0, log.epoch)
+    again = record_log(tmp_path)
+    assert (again.damage.parts, again.epoch) == (0, log.epoch)
     assert [path.name for path in (tmp_path / "quarantine").iterdir()] == [part.path.name]
 
 
 @pytest.mark.parametrize("stray", ["000000000099.sqlite3", "notes.txt", "x.sqlite3", "000000000050.sqlite3-wal"])
 def test_what_lies_about_in_the_log_folder_stops_nothing(tmp_path, stray):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.close()
     (tmp_path / "log" / stray).mkdir()
-    assert RecordLog(tmp_path / "log", str(EUI), 64 << 20).head == 1
+    assert record_log(tmp_path).head == 1
 
 
 def test_a_part_cut_off_while_it_was_made_is_made_again(tmp_path):
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
+    log = record_log(tmp_path)
     log.append([encode(reading(1), 1)], [], Tally(heard=1, stored=1))
     log.close()
     (tmp_path / "log" / "000000000002.sqlite3").touch()
-    log = RecordLog(tmp_path / "log", str(EUI), 64 << 20)
-    assert (log.head, log.quarantined, log.tally.stored) == (1, 0, 1)
+    log = record_log(tmp_path)
+    assert (log.head, log.damage.parts, log.tally.stored) == (1, 0, 1)
 
 
 def test_a_second_owner_is_refused_with_the_process_that_holds_it_and_a_dead_one_does_not_block(tmp_path):
@@ -323,7 +333,7 @@ _HOLD = "import sys,time; from pathlib import Path; from gateway.store.owner imp
 
 async def test_a_device_changed_by_a_command_is_known_to_a_running_gateway(folder):
     async with opened(folder) as store:
-        house = asyncio.create_task(store.keep_house())
+        house = asyncio.create_task(store.keep_house(lambda: None))
         with DeviceRegistry.open(folder) as registry:
             registry.add(device(77), session=session(77))
             registry.remove(device(1).dev_eui)
