@@ -13,6 +13,8 @@ from readings import STAMP, device, reading, session
 
 from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Reading, Refusal, Refused
 from gateway.store.devices import DeviceRegistry
+from gateway.store.log import part_files
+from gateway.store.retention import Limits
 from gateway.store.store import Store
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     Step = Sequence[Any]  # the name of a method of Life and what it takes
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
+DAY_S = 86_400
 SMALL_PART = 1_500  # bytes: a handful of records, so that parts end all the time
 
 
-def opened(folder: Path, *, max_bytes: int = 64 << 20) -> Store:
-    """The store of a folder, committing at once."""
-    return Store.open(folder, EUI, commit_interval_s=0.0, max_bytes=max_bytes)
+def opened(folder: Path) -> Store:
+    """The store of a folder: it commits at once, and what all destinations have may leave."""
+    limits = Limits(64 << 20, max_age_s=30 * DAY_S, keep_delivered_s=DAY_S)
+    return Store.open(folder, EUI, commit_interval_s=0.0, limits=limits)
 
 
 def enter(tell: Tell, folder: Path, numbers: Sequence[int]) -> None:
@@ -97,14 +101,14 @@ class Life:
         """The oldest that wait are acknowledged."""
         positions = self._waiting(sink)[:count]
         self._tell("settling", sink, positions)
-        await self._store.settle(sink, self._store.progress(sink).acknowledge(positions))
+        await self._store.settle(sink, lambda progress: progress.acknowledge(positions))
         self._tell("settled", sink, positions)
 
     async def refuse(self, sink: str) -> None:
         """The newest that waits is refused for good."""
         position = self._waiting(sink)[-1]
         self._tell("settling", sink, [position])
-        await self._store.settle(sink, self._store.progress(sink).give_up([position]), [(position, "too large")])
+        await self._store.settle(sink, lambda progress: progress.give_up([position]), [(position, "too large")])
         self._tell("settled", sink, [position])
         self._tell("refused", sink, position)
 
@@ -116,6 +120,13 @@ class Life:
     async def small_parts(self) -> None:
         """From now on a part ends after a few records."""
         self._store._log.part_bytes = SMALL_PART
+
+    async def retain(self) -> None:
+        """Two days later: the parts that every destination has leave the store."""
+        settled = min(progress.prefix for progress in self._store._progress.values())
+        parts = [part.first_position - 1 for part in part_files(self._folder / "log")]
+        self._tell("leaving", max(through for through in parts if through <= settled))
+        await self._store._retain(STAMP.utc_us + 2 * DAY_S * 1_000_000)
 
     async def checkpoint(self) -> None:
         """Write the counters back into the registry."""

@@ -15,6 +15,8 @@ from nursery import fresh_copy, told_briefly
 SETTLED = [["subscribe", "city"], ["keep", 3], ["settle", "city", 1], ["keep", 2], ["refuse", "city"], ["settle", "city", 2]]
 STORED = [["keep", 1], ["keep", 2, 2], ["foreign", 2], ["keep", 1, 2]]
 ROTATED = [["small_parts"], ["keep", 4], ["keep", 4, 2], ["keep", 3], ["keep", 4]]
+EMPTIED = [["small_parts"], ["keep", 4], ["keep", 4], ["keep", 1], ["settle", "city", 6], ["retain"], ["keep", 1],
+           ["settle", "city", 9], ["retain"]]  # fmt: skip
 
 # What happened before, undisturbed, and what is killed.
 HISTORIES = {
@@ -23,6 +25,7 @@ HISTORIES = {
     "storing after a restart": ([["enter", 1, 2], *STORED], STORED),
     "entering devices": ([["enter", 1]], [["keep", 1], ["enter", 2, 3], ["keep", 1, 3]]),
     "rotating": ([["enter", 1, 2], ["keep", 1]], ROTATED),
+    "letting go of parts": ([["enter", 1], ["subscribe", "city"], ["keep", 1]], [["subscribe", "city"], *EMPTIED]),
     "settling": ([["enter", 1]], SETTLED),
     "settling after a restart": ([["enter", 1], *SETTLED], [["subscribe", "city"], ["settle", "city", 9], ["keep", 1]]),
     "writing a checkpoint": ([["enter", 1, 2], *STORED], [*STORED, ["checkpoint"], ["keep", 1], ["checkpoint"]]),

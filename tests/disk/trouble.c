@@ -47,7 +47,8 @@ struct trouble {
     int64_t sync_us;       /* how long a sync takes; watched while it lasts, so that it can be called off */
     int64_t syncing;       /* syncs under way */
     int64_t logging;
-    char only[256];        /* names that contain this; empty: all */
+    char begins[256];      /* only names that begin so, */
+    char ends[256];        /* and end so */
     char folder[1024];     /* absolute, without a slash at the end; empty: no trouble anywhere */
 };
 
@@ -161,7 +162,7 @@ static int asked(enum kind kind, const char *name, int grows)
     }
     if (!(page->fail_kinds & 1 << kind) || (shm && !page->shm_too) || (page->only_growing && !grows))
         return 0;
-    if (page->only[0] && strstr(name, page->only) == NULL)
+    if (strncmp(name, page->begins, strlen(page->begins)) != 0 || !ends_with(name, page->ends))
         return 0;
     int64_t match = __atomic_add_fetch(&page->matched, 1, __ATOMIC_SEQ_CST);
     if (match < page->fail_from || match > page->fail_to)

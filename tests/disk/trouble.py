@@ -47,7 +47,8 @@ class _Page(ctypes.Structure):
             "calls", "kill_at", "fail_kinds", "fail_errno", "fail_from", "fail_to", "matched", "failed", "only_growing",
             "shm_too", "sync_us", "syncing", "logging",
         )),
-        ("only", ctypes.c_char * 256),
+        ("begins", ctypes.c_char * 256),
+        ("ends", ctypes.c_char * 256),
         ("folder", ctypes.c_char * 1024),
     ]  # fmt: skip
 
@@ -126,14 +127,17 @@ class Trouble:
         self.page.kill_at = call
 
     def fail(
-        self, kinds: tuple[Kind, ...], error: int, *, first: int = 1, last: int = ALWAYS, only: str = "",
-        only_growing: bool = False, shm_too: bool = False,
+        self, kinds: tuple[Kind, ...], error: int, *, first: int = 1, last: int = ALWAYS, begins: str = "",
+        ends: str = "", only_growing: bool = False, shm_too: bool = False,
     ) -> None:  # fmt: skip
-        """Fail these calls, from the `first` to the `last` of those that match, counted from now."""
+        """Fail these calls, from the `first` to the `last` of those that match, counted from now.
+
+        Names are relative to the folder.
+        """
         page = self.page
         page.fail_kinds = page.matched = page.failed = 0
         page.fail_errno, page.fail_from, page.fail_to = error, first, last
-        page.only, page.only_growing, page.shm_too = only.encode(), only_growing, shm_too
+        page.begins, page.ends, page.only_growing, page.shm_too = begins.encode(), ends.encode(), only_growing, shm_too
         page.fail_kinds = sum(1 << kind for kind in kinds)
 
     def full(self) -> None:

@@ -39,6 +39,7 @@ class Told:
     settled: dict[str, set[int]] = field(default_factory=dict)
     refused: dict[str, set[int]] = field(default_factory=dict)
     devices: set[int] = field(default_factory=set)
+    left: int = 0  # up to this position records may have left the store
     epoch: str | None = None
     twice: list[int] = field(default_factory=list)
 
@@ -72,6 +73,9 @@ class Told:
     def _settled(self, sink: str, positions: Sequence[int]) -> None:
         self.settled.setdefault(sink, set()).update(positions)
 
+    def _leaving(self, through: int) -> None:
+        self.left = through
+
     def _refused(self, sink: str, position: int) -> None:
         self.refused.setdefault(sink, set()).add(position)
 
@@ -88,7 +92,7 @@ class Look:
     books: Tally
     quarantined: int
     found: dict[int, tuple[int, int, str]]
-    unreadable: list[int]
+    lost: list[tuple[int, int]]  # ranges that were reported as lost
     stuck_at: int | None
     counters: dict[int, int | None]  # by device: the last uplink counter it is judged by
     progress: dict[str, Progress]
@@ -98,18 +102,18 @@ class Look:
 
 async def look(store: Store, sinks: Sequence[str], devices: Sequence[int]) -> Look:
     """Read everything, as a destination would."""
-    found, unreadable, after, stuck_at = dict[int, tuple[int, int, str]](), list[int](), 0, None
+    found, lost, after, stuck_at = dict[int, tuple[int, int, str]](), list[tuple[int, int]](), 0, None
     while after < store.head:
         batch = await store.read(after, 100)
         found |= {record.position: identity(record.reading) for record in batch.records}
-        unreadable += batch.unreadable
+        lost += batch.lost
         if batch.through <= after:
             stuck_at = after
             break
         after = batch.through
     candidates = {number: store.candidates(DevAddr(number)) for number in devices}
     return Look(
-        store.epoch, store.head, store.books(), store.facts().quarantined, found, unreadable, stuck_at,
+        store.epoch, store.head, store.books(), store.facts().quarantined, found, lost, stuck_at,
         {number: known[0][1].f_cnt_up for number, known in candidates.items() if known},
         {sink: store.subscribe(sink) for sink in sinks},
         {sink: store.dead_letters(sink) for sink in sinks},
@@ -121,8 +125,9 @@ def breaches(told: Told, seen: Look, *, power_cut: bool) -> list[str]:
     found = [*_records(told, seen), *_counters(told, seen), *_books(seen, told)]
     for sink in told.begins:
         found += _destination(told, seen, sink, power_cut=power_cut)
-    if seen.quarantined or seen.unreadable:
-        found.append(f"sound files were called damaged: {seen.quarantined} parts, records {seen.unreadable}")
+    lost = [(first, last) for first, last in seen.lost if last > told.left]
+    if seen.quarantined or lost:
+        found.append(f"sound files were called damaged: {seen.quarantined} parts, records {lost}")
     if told.epoch not in (None, seen.epoch):
         found.append(f"the log has another epoch, {seen.epoch}")
     return found
@@ -131,6 +136,7 @@ def breaches(told: Told, seen: Look, *, power_cut: bool) -> list[str]:
 def _records(told: Told, seen: Look) -> list[str]:
     found = [f"position {position} was given twice" for position in told.twice]
     lost = [position for position, record in told.kept.items() if seen.found.get(position) != record]
+    lost = [position for position in lost if position > told.left or position in seen.found]
     if lost:
         found.append(f"records that were promised durable are lost or changed: {lost}")
     if seen.stuck_at is not None:
@@ -147,7 +153,9 @@ def _counters(told: Told, seen: Look) -> list[str]:
     """Counter and record are one: the last record of a device is what its next frame is judged by."""
     found = []
     for number in told.devices:
-        last = max((f_cnt for n, f_cnt, _ in seen.found.values() if n == number), default=None)
+        left = (record for position, record in told.kept.items() if position <= told.left)
+        there = [*seen.found.values(), *left]
+        last = max((f_cnt for n, f_cnt, _ in there if n == number), default=None)
         if number not in seen.counters:
             found.append(f"device {number} is not known any more")
         elif seen.counters[number] != last:
@@ -159,8 +167,9 @@ def _books(seen: Look, told: Told) -> list[str]:
     found = []
     if seen.books.balance:
         found.append(f"the books are off by {seen.books.balance}: {seen.books}")
-    if seen.books.stored != len(seen.found):
-        found.append(f"{seen.books.stored} records are booked, {len(seen.found)} are there")
+    gone = sum(position not in seen.found for position in told.kept if position <= told.left)
+    if seen.books.stored != len(seen.found) + gone:
+        found.append(f"{seen.books.stored} records are booked, {len(seen.found)} are there, {gone} have left")
     if sum(seen.books.filtered.values()) < told.filtered:
         found.append(f"{told.filtered} frames were counted durably as filtered, {dict(seen.books.filtered)} are booked")
     return found
