@@ -100,9 +100,9 @@ class Look:
     loud: list[str] = field(default_factory=list)
 
 
-async def look(store: Store, sinks: Sequence[str], devices: Sequence[int]) -> Look:
-    """Read everything, as a destination would."""
-    found, lost, after, stuck_at = dict[int, tuple[int, int, str]](), list[tuple[int, int]](), 0, None
+async def look(store: Store, sinks: Sequence[str], devices: Sequence[int], after: int) -> Look:
+    """Read everything above a position, as a destination would."""
+    found, lost, stuck_at = dict[int, tuple[int, int, str]](), list[tuple[int, int]](), None
     while after < store.head:
         batch = await store.read(after, 100)
         found |= {record.position: identity(record.reading) for record in batch.records}
@@ -181,8 +181,9 @@ def _destination(told: Told, seen: Look, sink: str, *, power_cut: bool) -> list[
     done = {position for position in seen.found if position > begin and progress.is_settled(position)}
     if done - asked:
         found.append(f"{sink} will never get {sorted(done - asked)}, which it has not acknowledged")
-    if not power_cut and settled - done:
-        found.append(f"{sink} has acknowledged {sorted(settled - done)}, which is forgotten")
+    forgotten = [position for position in sorted(settled) if not progress.is_settled(position)]
+    if not power_cut and forgotten:
+        found.append(f"{sink} has acknowledged {forgotten}, which is forgotten")
     if not power_cut and seen.dead_letters[sink] < len(told.refused.get(sink, ())):
         found.append(f"{sink} has refused {told.refused[sink]}, {seen.dead_letters[sink]} dead letters are there")
     if progress.balance(seen.head):
@@ -201,13 +202,13 @@ class _Ear(logging.Handler):
         self.heard.append(record.getMessage())
 
 
-async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int]) -> Look:
+async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int], after: int = 0) -> Look:
     """Start, look around, keep one record, stop."""
     ear = _Ear()
     logging.getLogger("gateway").addHandler(ear)
     try:
         async with opened(folder) as store:
-            seen = await look(store, sinks, devices)
+            seen = await look(store, sinks, devices, after)
             life, known = Life(tell, folder, store), [number for number in devices if number in seen.counters]
             if not known:
                 await life.enter(NEWCOMER)
@@ -227,14 +228,14 @@ def judge(tell: Tell, folder: Path, facts: Sequence[Fact], *, power_cut: bool = 
     def also(*fact: Any) -> None:
         facts.append(fact)
 
-    first = asyncio.run(_day(also, folder, [*told.begins], devices))
+    first = asyncio.run(_day(also, folder, [*told.begins], devices, told.left))
     for breach in breaches(told, first, power_cut=power_cut):
         tell("breach", breach)
     highest = max(told.kept, default=0)
     told = Told.of(facts)
     if max(told.kept, default=0) <= max(highest, first.head):
         tell("breach", f"a position was used again: {max(told.kept, default=0)} after {max(highest, first.head)}")
-    second = asyncio.run(_day(lambda *_: None, folder, [*told.begins], sorted(told.devices)))
+    second = asyncio.run(_day(lambda *_: None, folder, [*told.begins], sorted(told.devices), told.left))
     for breach in breaches(told, second, power_cut=True):
         tell("breach", f"at the second start: {breach}")
     if second.loud:
