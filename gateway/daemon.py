@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ from gateway import parts
 from gateway.console.web import application, serve_tcp, serve_unix
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
+from gateway.errors import DiskTrouble
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
@@ -27,12 +29,13 @@ from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
 from gateway.regions import region_named
 from gateway.status import GatewayView
-from gateway.store.owner import Ownership
+from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
+    from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
     from gateway.model import GatewayEui
@@ -45,12 +48,14 @@ STOP_WITHIN_S = 9.0  # promised: ten
 LAST_DELIVERIES_S = 2.0  # destinations that are connected may finish what has just been kept
 STUCK_AFTER_S = 60.0  # a line that holds frames this long without moving gets no watchdog
 BOOK_DROPS_S = 1.0
+LOOK_AT_DISK_S = 10.0
 
 
 def run(settings: Settings, company: Company | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
-    asyncio.run(serve(settings, company))
+    while asyncio.run(serve(settings, company)) is Ending.AGAIN:
+        log.warning("starting anew on the disk")
     return 0
 
 
@@ -60,9 +65,16 @@ class Company(Protocol):
     async def attend(self, view: GatewayView, console_url: str, stop: asyncio.Event) -> None: ...
 
 
-async def serve(settings: Settings, company: Company | None = None) -> None:
+class Ending(Enum):
+    """Why the gateway stopped."""
+
+    TOLD = "a signal"
+    AGAIN = "its disk can be written again"
+
+
+async def serve(settings: Settings, company: Company | None = None) -> Ending:
     """Open the parts, run them until a signal, stop in order."""
-    stop = asyncio.Event()
+    stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
     clock, notifier = Clock(), Notifier()
@@ -82,13 +94,15 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-        await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
+        await opened.enter_async_context(await serve_unix(application(view), store.folder))
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
         beside += [drain.run() for drain in drains]
+        if store.in_memory_because is not None:
+            beside.append(_wait_for_the_disk(settings.store.path, store, drains, disk_is_back, stop))
         if company is not None:
             host, port = page.addresses[0]
             beside.append(company.attend(view, f"http://{host}:{port}", stop))
@@ -104,17 +118,37 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
             await hearing
             await _last_deliveries(store, drains)
     log.info("stopped, everything heard is kept")
+    return Ending.AGAIN if disk_is_back.is_set() else Ending.TOLD
 
 
 def _open_store(settings: Settings, eui: GatewayEui) -> Store:
-    interval_s = settings.store.commit_interval.total_seconds()
-    return Store.open(
-        settings.store.path,
-        eui,
-        commit_interval_s=interval_s,
-        limits=parts.limits(settings),
-        residents=parts.residents(settings),
-    )
+    """The store of the data folder; while that takes no writing, one in memory, so that the radio is heard at least."""
+    folder, store_key = settings.store.path, parts.store_key(settings)
+    try:
+        return Store.open(
+            folder,
+            eui,
+            commit_interval_s=settings.store.commit_interval.total_seconds(),
+            limits=parts.limits(settings),
+            store_key=store_key,
+            residents=parts.residents(settings),
+        )
+    except DiskTrouble as trouble:
+        log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
+        return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)
+
+
+async def _wait_for_the_disk(
+    folder: Path, store: Store, drains: Sequence[Drain], disk_is_back: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Once the data folder can be written again and nothing waits in memory, start anew on it."""
+    while True:
+        await asyncio.sleep(LOOK_AT_DISK_S)
+        waiting = any(store.progress(drain.name).queued(store.head) for drain in drains)
+        if not waiting and await asyncio.to_thread(can_be_written, folder):
+            disk_is_back.set()
+            stop.set()
+            return
 
 
 def _trusted_utc_us(clock: Clock) -> int | None:

@@ -135,6 +135,9 @@ class GatewayView:
             "epoch": facts.epoch,
             "head": facts.head,
             "last_sync_ms": facts.last_sync_ms,
+            "full_in_s": _whole(facts.full_in_s),
+            "written_per_day_bytes": facts.written_per_day_bytes,
+            "card_life_years": None if facts.card_life_years is None else round(facts.card_life_years, 1),
         }
 
     def _sink_status(self, drain: Drain, now: Stamp) -> dict[str, Any]:
@@ -149,6 +152,7 @@ class GatewayView:
             "skipped": progress.skipped,
             "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
             "dead_letters": self._store.dead_letters(drain.name),
+            "drained_in_s": _whole(drain.drained_in_s()),
         }
 
     def balance(self) -> int:
@@ -163,3 +167,7 @@ class GatewayView:
 def _booked(books: Tally) -> int:
     """What the line has handed over, as the store counts it."""
     return books.stored + sum(books.filtered.values()) + books.dropped.get("full", 0)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)

@@ -21,15 +21,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError, StoreFull
+from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import GatewayEui, Record, Refusal
 from gateway.store.cursors import CursorFile, Loss, Progress
-from gateway.store.devices import DeviceRegistry
+from gateway.store.devices import DeviceRegistry, copy_registry
 from gateway.store.known import KnownDevices, Sighting
 from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.losses import Losses
 from gateway.store.records import UnknownLayout, counted, decode, encode_frame
+from gateway.store.reserve import Reserve
 from gateway.store.retention import Disk, Limits, Part, Reason, judge
 from gateway.store.seals import SealRing
+from gateway.store.stranded import Stranded
 from gateway.store.unopened import UnopenedBudget
 from gateway.store.writer import Writer
 
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session
 
 log = logging.getLogger(__name__)
+
+IN_MEMORY = Limits(64 << 20, max_age_s=7 * 86_400, keep_delivered_s=0)
+"""What a gateway without a disk keeps: two weeks of a mean load."""
 
 TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live delivery reads no disk
 RECALLED_RECORDS = 50
@@ -79,6 +85,9 @@ class StoreFacts:
     devices: int
     commits: int
     last_sync_ms: float
+    full_in_s: float | None  # until the limit of bytes, at the present pace
+    written_per_day_bytes: int | None  # by this process, to the disk
+    card_life_years: float | None  # of an endurance card
 
 
 class Store:
@@ -104,6 +113,8 @@ class Store:
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
         self._dead_letters: dict[str, int] = {}
+        self.folder = folder
+        self.in_memory_because: str | None = None
         self.known = KnownDevices()
         self.epoch = record_log.epoch
         self.head = record_log.head
@@ -113,6 +124,9 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._growing, self._writing = Pace(), Pace()
+        self._reserve = Reserve(folder)
+        self._stranded = Stranded()
         self._checkpointed_s = time.monotonic()
         self._limits = limits
         self._full = False
@@ -120,6 +134,20 @@ class Store:
         self._newest: dict[int, int | None] = {}  # by first position of a closed part: when its last record was heard
 
     # --- opening and closing
+
+    @classmethod
+    def open_in_memory(
+        cls, folder: Path, memory: Path, gateway_eui: GatewayEui, *, store_key: bytes | None, why: str
+    ) -> Self:
+        """A store in memory for a data folder that takes no writing: it knows the devices, and is lost with the power.
+
+        What the folder holds stays where it is, undelivered, until it can be written again.
+        """
+        memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy_registry(folder, memory)
+        store = cls.open(memory, gateway_eui, commit_interval_s=0.0, limits=IN_MEMORY, store_key=store_key)
+        store.in_memory_because = why
+        return store
 
     @classmethod
     def open(
@@ -179,7 +207,7 @@ class Store:
         loop = asyncio.get_running_loop()
         self._reader = LogReader(self._log.folder, self._seals)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
-        self._writer = Writer(self._log, self._interval_s, loop, self._arrived)
+        self._writer = Writer(self._log, self._interval_s, loop, self._arrived, self._reserve)
         self._writer.start()
         return self
 
@@ -224,7 +252,9 @@ class Store:
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        return self._writer.keep(reading, session.session_id)
+        kept = self._writer.keep(reading, session.session_id)
+        self._stranded.waits(reading)
+        return kept
 
     def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None:
         """Count a frame that is no uplink of ours; keep it raw if keys that come later could open it."""
@@ -311,6 +341,22 @@ class Store:
             finally:
                 self._arrivals.discard(arrival)
 
+    def stranded(self, after: int, limit: int) -> list[tuple[int, Record]]:
+        """Readings that wait for a disk that refuses, by a number of their own: they may go out from memory.
+
+        Their ids are of another epoch, because the positions they will get are not known yet.
+        """
+        if self._writer.trouble is None:
+            return []
+        return [
+            (number, Record(self.gateway_eui, self._stranded.epoch, number, reading))
+            for number, reading in self._stranded.after(after, limit)
+        ]
+
+    def was_sent_from_memory(self, sink: str, records: Sequence[Record]) -> None:
+        """A destination has these: once they are on disk they count as acknowledged."""
+        self._stranded.sent(sink, [record.reading for record in records])
+
     async def read(self, after: int, limit: int) -> Batch:
         """Up to `limit` records above a position, in order."""
         in_tail = self.head - after
@@ -369,9 +415,11 @@ class Store:
         if first != self.head + 1:
             self._tail.clear()  # the log went on elsewhere after damage: positions in memory end here
         self.head = first + len(kept) - 1
-        for reading, session_id in kept:
+        for position, (reading, session_id) in enumerate(kept, first):
             self._tail.append(reading)
             self.known.kept(session_id, _sighting(reading))
+            for sink in self._stranded.is_safe(reading):
+                self._progress[sink] = self._progress[sink].acknowledge([position])
         for arrival in self._arrivals:
             if not arrival.done():
                 arrival.set_result(None)
@@ -391,6 +439,7 @@ class Store:
                 await self._writer.call(self._measure)
                 await self._retain(trusted_utc_us())
                 await self._checkpoint_when_due()
+                await self._writer.call(self._reserve.make)
             except (sqlite3.Error, StorageError, OSError) as error:
                 log.log(logging.DEBUG if troubled else logging.WARNING, "housekeeping has to wait: %s", error)
                 troubled = True
@@ -482,10 +531,13 @@ class Store:
         self._bytes = sum(file.stat().st_blocks * 512 for file in self._folder.rglob("*") if file.is_file())
         parts = part_files(self._log.folder)
         self._first = parts[0].first_position if parts else self.head + 1
+        now_s = time.monotonic()
+        self._growing.sample(self._bytes, now_s)
+        self._writing.sample(written_bytes(), now_s)
 
     def facts(self) -> StoreFacts:
         """For `status`."""
-        trouble = self._writer.trouble
+        refuses = self.in_memory_because or self._writer.trouble
         return StoreFacts(
             bytes=self._bytes,
             max_bytes=self._max_bytes,
@@ -493,13 +545,16 @@ class Store:
             loss_window_ms=round(self._interval_s * 1000),
             quarantined=self._log.damage.parts,
             salvaged=self._log.damage.salvaged,
-            state="failing" if trouble is not None else "full" if self._full else "writing",
-            evidence="" if trouble is None else f"the disk refuses: {trouble}; records wait in memory",
+            state="failing" if refuses else "full" if self._full else "writing",
+            evidence=f"the disk refuses: {refuses}; readings are kept in memory only" if refuses else "",
             head=self.head,
             epoch=self.epoch,
             devices=self.known.devices,
             commits=self._writer.commits,
             last_sync_ms=round(self._writer.sync_s * 1000, 1),
+            full_in_s=seconds_until(self._max_bytes - self._bytes, self._growing.per_s),
+            written_per_day_bytes=None if self._writing.per_s is None else round(self._writing.per_s * DAY_S),
+            card_life_years=card_life_years(self._writing.per_s),
         )
 
 
@@ -509,3 +564,12 @@ def _sighting(reading: Reading) -> Sighting:
         None,
     )
     return Sighting(reading.f_cnt, reading.phy[-4:], reading.heard.utc_us, battery)
+
+
+def written_bytes() -> int:
+    """What this process has had written to storage: proc(5), io. 0 where that is hidden."""
+    try:
+        with open("/proc/self/io", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel, read each second
+            return next((int(line.split()[1]) for line in file if line.startswith("write_bytes")), 0)
+    except OSError:
+        return 0
