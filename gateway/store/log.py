@@ -32,7 +32,7 @@ import orjson
 
 from gateway.errors import StorageError
 from gateway.store.database import NewerFormat, is_disk_trouble, open_database, open_readonly
-from gateway.store.records import counted
+from gateway.store.records import decode
 from gateway.store.salvage import records_in_wal, salvage, wal_bytes
 from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.model import Stamp
     from gateway.store.seals import Seal, SealRing
 
 log = logging.getLogger(__name__)
@@ -396,7 +397,7 @@ class RecordLog:
         """The first position of the part that is written."""
         return self._part.first_position
 
-    def newest_utc_us(self, part: PartFile) -> int | None:
+    def newest_heard(self, part: PartFile) -> Stamp | None:
         """When the last record of a closed part was heard; None when that cannot be read."""
         try:
             db = open_readonly(part.path)
@@ -409,7 +410,7 @@ class RecordLog:
                     "SELECT position, body FROM record ORDER BY position DESC LIMIT 1"
                 ).fetchone()
                 seal = self._seals.of(_key_name(epoch, first))
-                return None if seal is None else counted(seal.open(RECORD, position, sealed)).utc_us
+                return None if seal is None else decode(seal.open(RECORD, position, sealed)).heard
             except (sqlite3.Error, TypeError, ValueError):
                 return None
 

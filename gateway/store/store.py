@@ -211,10 +211,13 @@ class Store:
         """The newest readings of before, so that a technician who comes after a restart sees them."""
         reader = LogReader(self._log.folder, self._seals)
         with closing(reader):
-            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS, self.head)
-        readings = self._batch(rows[0][0] - 1 if rows else 0, rows).records
-        if readings and readings[-1].position - readings[0].position == len(readings) - 1:
-            self._tail.extend(record.reading for record in readings)
+            after, recalled = max(0, self.head - RECALLED_RECORDS), list[Record]()
+            while rows := reader.read(after, RECALLED_RECORDS, self.head):
+                recalled += self._batch(after, rows).records
+                after = rows[-1][0]
+        # What is in memory ends at the head without a gap: that is how a position finds its reading there.
+        if recalled and recalled[-1].position == self.head and self.head - recalled[0].position == len(recalled) - 1:
+            self._tail.extend(record.reading for record in recalled)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -357,7 +360,7 @@ class Store:
     async def date_back(self, found: Backdating) -> None:
         """The time of a boot became known: what left with a guess is sent once more, same record id, right time."""
         undated: list[int] = []
-        upper = self.head
+        upper, seen_boot = self.head, False
         while upper > 0:
             batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), DATE_BACK_SLICE)
             of_boot = [(position, heard) for position, heard in batch if heard.boot_id == found.boot_id]
@@ -366,9 +369,11 @@ class Store:
                 for position, heard in of_boot
                 if heard.quality in UNDATED and heard.monotonic_us < found.before_us and position <= upper
             ]
-            if not of_boot:
+            if seen_boot and not of_boot:
                 break
+            seen_boot = seen_boot or bool(of_boot)
             upper -= DATE_BACK_SLICE
+        self._newest.clear()
         for sink in self._progress:
             await self.ask(sink, partial(_again, undated))
         if undated:
@@ -552,7 +557,10 @@ class Store:
         found = []
         for file, (first, following) in zip(files, pairwise(firsts), strict=True):
             if first not in self._newest:
-                self._newest[first] = self._log.newest_utc_us(file)
+                heard = self._log.newest_heard(file)
+                dated = None if heard is None else self.date(heard)
+                sure = dated is not None and dated.quality not in UNDATED
+                self._newest[first] = dated.utc_us if dated is not None and sure else None
             found.append(Part(first, following - 1, file.bytes_on_disk, self._newest[first]))
         return found
 
