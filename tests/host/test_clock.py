@@ -487,6 +487,27 @@ def test_a_synchronised_clock_that_jumps_does_not_overrule_the_floor(tmp_path):
         assert clock.state is ClockState.FLOOR
 
 
+def test_without_a_boot_id_each_run_is_a_boot_of_its_own_and_the_floor_does_not_run_ahead(tmp_path):
+    """Where /proc is hidden: the clock since boot runs for days, the floor was reached a minute ago."""
+    machine = Machine()
+    machine.boot_id = None
+    machine.wait(30 * DAY_S)
+    machine.synchronise(max_error_us=20_000)
+    boots = set()
+    for _ in range(3):
+        with machine.clock(tmp_path) as clock:
+            ((stamp, true_us),) = hear(machine, clock, [], every_s=60)
+            assert stamp.quality is TimeQuality.NTP
+            assert is_honest(stamp, true_us)
+            boots.add(stamp.boot_id)
+    assert len(boots) == 3
+    assert all(len(bytes.fromhex(boot_id)) == 16 for boot_id in boots)
+    machine.lose_ntp()
+    with machine.clock(tmp_path) as clock:
+        assert clock.state is ClockState.FLOOR
+        assert clock.stamp().utc_us <= machine.true_us
+
+
 # --- T-65: sleep, stalls, pauses
 
 
