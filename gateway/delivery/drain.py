@@ -94,6 +94,11 @@ class Manners:
     in_flight: int = 32
     only_tags: Mapping[str, str] | None = None
 
+    def takes(self, record: Record) -> bool:
+        """Whether a record is for this destination."""
+        tags = self.only_tags
+        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
+
 
 class Drain:
     """Carries records to one destination for as long as the gateway runs."""
@@ -149,10 +154,6 @@ class Drain:
             self._pause_asked.set()
         else:
             self._pause_asked.clear()
-
-    def wants(self, record: Record) -> bool:
-        """Whether a record is for this destination at all, sent or not."""
-        return self._has_tags(record)
 
     async def announce(self, topic: str, facts: Mapping[str, Any]) -> None:
         """Tell the destination a fact of the gateway itself, once there is a connection; back when it was told."""
@@ -304,7 +305,7 @@ class Drain:
         while True:
             await asyncio.sleep(OBSERVE_S)
             while stranded := self._outbox.stranded(after, self._half):
-                records = [record for _, record in stranded if self._has_tags(record)]
+                records = [record for _, record in stranded if self._manners.takes(record)]
                 async with self._turns:
                     refused = await link.deliver([self._aged(record) for record in records]) if records else ()
                 gone = {refusal.position for refusal in refused}
@@ -371,7 +372,7 @@ class Drain:
         while self._progress.again and not something_new():
             first, last = self._progress.again[0]
             batch = _up_to(await self._outbox.read(first - 1, self._half), first - 1, last)
-            wanted = [record for record in batch.records if self._has_tags(record)]
+            wanted = [record for record in batch.records if self._manners.takes(record)]
             await self._slow_down(len(wanted))
             async with self._turns:
                 refused = await link.deliver([self._aged(record) for record in wanted]) if wanted else ()
@@ -380,11 +381,7 @@ class Drain:
                 await self._outbox.sent_again(self.name, batch.through, delivered, [*reasons.items()])
 
     def _wants(self, record: Record) -> bool:
-        return self._has_tags(record) and not self._progress.is_settled(record.position)
-
-    def _has_tags(self, record: Record) -> bool:
-        tags = self._manners.only_tags
-        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
+        return self._manners.takes(record) and not self._progress.is_settled(record.position)
 
     # --- time, and what status shows
 

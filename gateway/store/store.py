@@ -447,7 +447,7 @@ class Store:
         self.head = first + len(kept) - 1
         for position, (reading, session_id) in enumerate(kept, first):
             self._tail.append(reading)
-            self.gaps += reading.gap_before
+            self.gaps += 0 if reading.reread else reading.gap_before
             if session_id:
                 self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
