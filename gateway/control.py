@@ -1,6 +1,6 @@
 """What a gateway can be asked to do with what it has kept: by commands, over the control socket of a running daemon.
 
-The same orders are carried out by a command itself while no daemon runs (`daemon.at_rest`); then there are no drains.
+The same orders are carried out by a command itself while no daemon runs (`daemon.at_rest`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gateway.store.queries import DeadLetter, Span, glimpses, reading_at, readin
 from gateway.wire.own_json import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from gateway.delivery.drain import Drain, Manners
+    from gateway.delivery.drain import Manners
     from gateway.store.cursors import Range
     from gateway.store.store import Store
     from gateway.uplink import Decoder, Network
@@ -31,13 +31,12 @@ MOST_RANGES = 2_000
 
 
 class Control:
-    """Carries out orders. Destinations are known by name: `manners` of each, and the drains where a daemon runs."""
+    """Carries out orders. Destinations are known by name, with the manners of each."""
 
     def __init__(
         self,
         store: Store,
         manners: Mapping[str, Manners],
-        drains: Sequence[Drain],
         decoder: Decoder,
         network: Callable[[], Network],
         renew_codecs: Callable[[], Awaitable[None]],
@@ -45,7 +44,6 @@ class Control:
         """`network` makes one that remembers no frames; `renew_codecs` reads the catalogue anew."""
         self._store = store
         self._manners = manners
-        self._drains = {drain.name: drain for drain in drains}
         self._decoder = decoder
         self._network = network
         self._renew_codecs = renew_codecs
@@ -61,14 +59,14 @@ class Control:
                 return await self._pause(self._sink(facts), paused=name == "pause")
             case "resend":
                 return await self._resend(
-                    self._sink(facts), _span(facts), dry_run=bool(facts.get("dry_run")), told=told
+                    self._sink(facts), self._span(facts), dry_run=bool(facts.get("dry_run")), told=told
                 )
             case "dead-letters":
                 return await self._dead_letters(self._sink(facts))
             case "retry":
                 return await self._retry(self._sink(facts))
             case "reread":
-                return await self._reread(_span(facts), everything=bool(facts.get("everything")), told=told)
+                return await self._reread(self._span(facts), everything=bool(facts.get("everything")), told=told)
         raise UsageError(f"this gateway knows no order {name!r}", hint="are command and daemon of one version?")
 
     def _sink(self, facts: Mapping[str, Any]) -> str:
@@ -77,15 +75,20 @@ class Control:
             raise UsageError(f"there is no sink {name!r}", hint=f"known: {', '.join(self._manners) or 'none'}")
         return name
 
-    def _stir(self, sink: str) -> None:
-        if sink in self._drains:
-            self._drains[sink].stir()
+    def _span(self, facts: Mapping[str, Any]) -> Span:
+        dev_eui, from_us, to_us = facts.get("dev_eui"), facts.get("from_us"), facts.get("to_us")
+        if any(bound is not None and not isinstance(bound, int) for bound in (from_us, to_us)):
+            raise UsageError("a time is given in whole microseconds since 1970")
+        try:
+            device = None if dev_eui is None else DevEui.parse(str(dev_eui))
+        except ValueError as error:
+            raise UsageError(f"dev_eui: {error}") from None
+        return Span(device, from_us, to_us, self._store.date)
 
     # --- destinations
 
     async def _pause(self, sink: str, *, paused: bool) -> dict[str, Any]:
-        await self._store.settle(sink, lambda progress: progress.pause(paused=paused))
-        self._stir(sink)
+        await self._store.ask(sink, lambda progress: progress.pause(paused=paused))
         return {"sink": sink, "paused": paused, "queued": self._store.progress(sink).queued(self._store.head)}
 
     async def _resend(self, sink: str, span: Span, *, dry_run: bool, told: Told) -> dict[str, Any]:
@@ -108,8 +111,7 @@ class Control:
                 )
             told({"records": records})
         if records and not dry_run:
-            await self._store.settle(sink, lambda progress: progress.send_all_again(ranges))
-            self._stir(sink)
+            await self._store.ask(sink, lambda progress: progress.send_all_again(ranges))
         return {"sink": sink, "records": records, "dry_run": dry_run}
 
     async def _in_span(self, sink: str, span: Span, after: int) -> tuple[list[tuple[int, bool]], int | None]:
@@ -117,7 +119,7 @@ class Control:
         store, head = self._store, self._store.head
         if not self._manners[sink].only_tags:
             seen = await store.look(partial(glimpses, after=after, head=head))
-            found = [(number, True) for number, one in seen.glimpses if span.takes(one.dev_eui, one.heard_us)]
+            found = [(number, True) for number, one in seen.glimpses if span.takes(one.dev_eui, one.heard)]
             through = seen.through
         else:
             read, through = await store.look(partial(readings, after=after, head=head, span=span))
@@ -129,13 +131,13 @@ class Control:
         found = []
         for position, reason, refused_us in await self._store.refused_records(sink):
             reading = await self._store.look(partial(reading_at, position=position))
+            dated = None if reading is None else self._store.record(position, reading).reading
             record_id = f"{self._store.gateway_eui}-{self._store.epoch}-{position}"
-            found.append(dead_letter_json(DeadLetter(position, reason, refused_us, reading), record_id))
+            found.append(dead_letter_json(DeadLetter(position, reason, refused_us, dated), record_id))
         return found
 
     async def _retry(self, sink: str) -> dict[str, Any]:
         records = await self._store.retry_refused(sink)
-        self._stir(sink)
         return {"sink": sink, "records": records}
 
     # --- what was kept
@@ -163,13 +165,3 @@ def dead_letter_json(letter: DeadLetter, record_id: str) -> dict[str, Any]:
         "time": None if reading is None else rfc3339(reading.heard.utc_us),
         "refused_at": rfc3339(letter.refused_us),
     }
-
-
-def _span(facts: Mapping[str, Any]) -> Span:
-    dev_eui, bounds = facts.get("dev_eui"), [facts.get("from_us"), facts.get("to_us")]
-    if any(bound is not None and not isinstance(bound, int) for bound in bounds):
-        raise UsageError("a time is given in whole microseconds since 1970")
-    try:
-        return Span(None if dev_eui is None else DevEui.parse(str(dev_eui)), *bounds)
-    except ValueError as error:
-        raise UsageError(f"dev_eui: {error}") from None

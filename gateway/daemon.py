@@ -22,6 +22,7 @@ from gateway.control import Control
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
+from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.host.time_sources import TimeSources
     from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -52,10 +54,10 @@ BOOK_DROPS_S = 1.0
 LOOK_AT_DISK_S = 10.0
 
 
-def run(settings: Settings, company: Company | None = None) -> int:
+def run(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
-    while asyncio.run(serve(settings, company)) is Ending.AGAIN:
+    while asyncio.run(serve(settings, company, time_sources)) is Ending.AGAIN:
         log.warning("starting anew on the disk")
     return 0
 
@@ -73,25 +75,29 @@ class Ending(Enum):
     AGAIN = "its disk can be written again"
 
 
-async def serve(settings: Settings, company: Company | None = None) -> Ending:
+async def serve(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> Ending:
     """Open the parts, run them until a signal, stop in order."""
     stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
-    clock, notifier = Clock(), Notifier()
+    notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
+        clock = opened.enter_context(Clock(settings.store.path, time_sources))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
+        store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         radio = parts.radio(settings, clock.stamp, store.counters)
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
+        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name)
         ]
-        control = _control(settings, store, decoder, drains)
+        for drain in drains:
+            store.tell(drain.name, drain.stir)
+        control = _control(settings, store, decoder)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -99,6 +105,7 @@ async def serve(settings: Settings, company: Company | None = None) -> Ending:
         await opened.enter_async_context(await serve_unix(application(view, orders=control), store.folder))
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
+            clock.keep(store.date_back),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
@@ -130,20 +137,19 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         opened.enter_context(Ownership(settings.store.path))
         eui = settings.gateway.eui or gateway_eui()
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
+        store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         for name in settings.sink:
             store.subscribe(name)
-        yield _control(settings, store, decoder, ())
+        yield _control(settings, store, decoder)
 
 
-def _control(settings: Settings, store: Store, decoder: Decoder, drains: Sequence[Drain]) -> Control:
+def _control(settings: Settings, store: Store, decoder: Decoder) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
     manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
-    return Control(
-        store, manners, drains, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs
-    )
+    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs)
 
 
 def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:

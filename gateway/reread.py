@@ -101,7 +101,7 @@ class SecondLook:
 
     def _open(self, frame: RadioFrame, reason: str) -> OpenedUplink | None:
         """The frame by today's keys. Whether its counter was used before is judged by the log, not by the session."""
-        if not self._span.takes(self._span.dev_eui, frame.heard.utc_us):
+        if not self._span.takes(self._span.dev_eui, frame.heard):
             return None
         self._outcome.frames += 1
         data = self._network.read(frame)
@@ -112,7 +112,7 @@ class SecondLook:
             candidates = [known for known in candidates if known[0].skip_f_cnt_check or known[1].skip_f_cnt_check]
         unjudged = [(device, replace(session, skip_f_cnt_check=True)) for device, session in candidates]
         uplink = self._network.open(frame, data, unjudged)
-        if not isinstance(uplink, OpenedUplink) or not self._span.takes(uplink.device.dev_eui, frame.heard.utc_us):
+        if not isinstance(uplink, OpenedUplink) or not self._span.takes(uplink.device.dev_eui, frame.heard):
             return None
         return uplink
 
@@ -210,7 +210,7 @@ class SecondLook:
         return self._devices[dev_eui]
 
     async def _decode(self, device: Device, reading: Reading) -> Decoded:
-        heard_us = reading.heard.utc_us
+        heard_us = self._store.date(reading.heard).utc_us
         return await self._decoder.decode(
             device.codec, reading.payload, reading.f_port, device.variables, heard_us, device.dev_eui
         )

@@ -37,10 +37,12 @@ async def _here(settings: Settings, order: str, facts: Mapping[str, Any]) -> Any
 def log_files(settings: Settings) -> LogFiles:
     """The files of the data folder, read beside a daemon or without one. StorageError when they cannot be read."""
     from gateway import parts
+    from gateway.host.anchors import remembered_dating
     from gateway.host.identity import gateway_eui
     from gateway.store.queries import LogFiles
 
-    return LogFiles(settings.store.path, settings.gateway.eui or gateway_eui(), parts.store_key(settings))
+    folder, eui = settings.store.path, settings.gateway.eui or gateway_eui()
+    return LogFiles(folder, eui, parts.store_key(settings), remembered_dating(folder).date)
 
 
 def _progress() -> Callable[[Mapping[str, Any]], None]:

@@ -13,7 +13,7 @@ import heapq
 import logging
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError
@@ -25,11 +25,13 @@ from gateway.store.records import Glimpse, UnknownLayout, decode, decode_frame, 
 from gateway.store.seals import SealRing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevEui, GatewayEui, RadioFrame, Reading
+    from gateway.model import DevEui, GatewayEui, RadioFrame, Reading, Stamp
+
+    Date = Callable[[Stamp], Stamp]
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +40,30 @@ NO_END = 1 << 62
 Place = tuple[int, int]
 
 
+def as_stamped(stamp: Stamp) -> Stamp:
+    """The date that was believed when it was heard."""
+    return stamp
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which readings are meant: of one device, heard from a time on, heard before another. None: any."""
+    """Which readings are meant: of one device, heard from a time on, heard before another. None: any.
+
+    `date` gives the best date there is for what was heard before the time was known.
+    """
 
     dev_eui: DevEui | None = None
     from_us: int | None = None
     to_us: int | None = None
+    date: Date = as_stamped
 
-    def takes(self, dev_eui: bytes | None, heard_us: int) -> bool:
+    def takes(self, dev_eui: bytes | None, heard: Stamp) -> bool:
         """Whether a reading is one of them. A frame of nobody is of no device."""
         if self.dev_eui is not None and dev_eui != self.dev_eui:
             return False
+        if self.from_us is None and self.to_us is None:
+            return True
+        heard_us = self.date(heard).utc_us
         return (self.from_us is None or heard_us >= self.from_us) and (self.to_us is None or heard_us < self.to_us)
 
 
@@ -123,7 +137,7 @@ def _wanted(body: bytes | None, span: Span) -> Reading | None:
         return None
     try:
         seen = glimpse(body)
-        return decode(body) if span.takes(seen.dev_eui, seen.heard_us) else None
+        return decode(body) if span.takes(seen.dev_eui, seen.heard) else None
     except UnknownLayout:
         return None
 
@@ -141,10 +155,13 @@ class DeadLetter:
 class LogFiles:
     """The files of a data folder, read beside whoever owns them. Nothing is changed, nobody is kept out."""
 
-    def __init__(self, folder: Path, gateway_eui: GatewayEui, store_key: bytes | None = None) -> None:
+    def __init__(
+        self, folder: Path, gateway_eui: GatewayEui, store_key: bytes | None = None, date: Date = as_stamped
+    ) -> None:
         """Open what is there; a folder without a log is an empty log. StorageError when it cannot be read."""
         self._folder = folder
         self._gateway_eui = gateway_eui
+        self.date = date
         self._seals: SealRing | None = None
         self.epoch, self.head = "", 0
         self.damaged = 0  # records that were met and could not be read
@@ -175,8 +192,11 @@ class LogFiles:
         return None if self._seals is None else LogReader(self._folder / "log", self._seals)
 
     def record(self, position: int, reading: Reading) -> Record:
-        """A reading with its place, as every destination names it."""
-        return Record(self._gateway_eui, self.epoch, position, reading, late=reading.reread)
+        """A reading with its place and its date, as every destination gets it."""
+        return Record(self._gateway_eui, self.epoch, position, self._dated(reading), late=reading.reread)
+
+    def _dated(self, reading: Reading) -> Reading:
+        return replace(reading, heard=self.date(reading.heard))
 
     # --- readings and frames
 
@@ -214,7 +234,9 @@ class LogFiles:
             place: Place | None = (0, 0)
             while place is not None:
                 frames, place = unopened(reader, place)
-                yield from (found for found in frames if span.takes(None, found[1].heard.utc_us))
+                for reason, frame in frames:
+                    if span.takes(None, frame.heard):
+                        yield reason, replace(frame, heard=self.date(frame.heard))
 
     # --- destinations
 
@@ -231,7 +253,12 @@ class LogFiles:
             return []
         with closing(reader):
             return [
-                DeadLetter(position, reason, refused_us, reading_at(reader, position))
+                DeadLetter(
+                    position,
+                    reason,
+                    refused_us,
+                    None if (reading := reading_at(reader, position)) is None else self._dated(reading),
+                )
                 for position, reason, refused_us in found
             ]
 

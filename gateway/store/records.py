@@ -87,7 +87,7 @@ class Glimpse:
     dev_addr: int
     f_cnt: int
     gap_before: int
-    heard_us: int
+    heard: Stamp
     phy: bytes
     reread: bool
 
@@ -179,11 +179,11 @@ def glimpse(body: bytes) -> Glimpse:
         version, _, phy_size = _HEAD.unpack_from(body)
         _check(version)
         dev_eui, dev_addr, f_cnt, flags, _, gap_before = _UPLINK.unpack_from(body, _HEAD.size)
-        (utc_us,) = struct.unpack_from("<q", body, _STAMP_AT)
-    except struct.error as error:
+        heard = _unpack_stamp(body, _STAMP_AT)
+    except (struct.error, IndexError) as error:
         raise UnknownLayout(f"not a record: {error}") from error
     phy = body[_PHY_AT : _PHY_AT + phy_size]
-    return Glimpse(dev_eui, dev_addr, f_cnt, gap_before, utc_us, phy, bool(flags & _REREAD))
+    return Glimpse(dev_eui, dev_addr, f_cnt, gap_before, heard, phy, bool(flags & _REREAD))
 
 
 # --- frames nobody could open
