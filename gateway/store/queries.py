@@ -160,7 +160,7 @@ class LogFiles:
     ) -> None:
         """Open what is there; a folder without a log is an empty log. StorageError when it cannot be read."""
         self._folder = folder
-        self._gateway_eui = gateway_eui
+        self.gateway_eui = gateway_eui
         self.date = date
         self._seals: SealRing | None = None
         self.epoch, self.head = "", 0
@@ -191,9 +191,13 @@ class LogFiles:
     def _reader(self) -> LogReader | None:
         return None if self._seals is None else LogReader(self._folder / "log", self._seals)
 
+    def record_id(self, position: int) -> str:
+        """The name of the copy at a position, also of one that has left the store."""
+        return f"{self.gateway_eui}-{self.epoch}-{position}"
+
     def record(self, position: int, reading: Reading) -> Record:
         """A reading with its place and its date, as every destination gets it."""
-        return Record(self._gateway_eui, self.epoch, position, self._dated(reading), late=reading.reread)
+        return Record(self.gateway_eui, self.epoch, position, self._dated(reading), late=reading.reread)
 
     def _dated(self, reading: Reading) -> Reading:
         return replace(reading, heard=self.date(reading.heard))
