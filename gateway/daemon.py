@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway import parts
 from gateway.console.web import application, serve_tcp, serve_unix
 from gateway.control import Control
+from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
@@ -106,6 +107,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
+            Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]

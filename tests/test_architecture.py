@@ -50,12 +50,13 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread"},
+    "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "parts", "status", "control"},
+    | {"simulator", "uplink", "downlink", "parts", "status", "control", "custody"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 

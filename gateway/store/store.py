@@ -292,6 +292,11 @@ class Store:
         """Heard = filtered + stored + dropped, since this store was made."""
         return self._writer.books()
 
+    async def durable_books(self) -> tuple[Tally, int]:
+        """The books and the last position as a power cut would leave them."""
+        books: tuple[Tally, int] = await self._writer.call(lambda: (self._log.tally, self._log.head))
+        return books
+
     # --- the way out
 
     def subscribe(self, sink: str) -> Progress:
