@@ -154,10 +154,11 @@ class SecondLook:
         # A device that was heard since it was added is further on, or has started anew: its counter is not ours to set.
         ours = session.f_cnt_up is None or session.session_id in self._raised
         if ours and (session.f_cnt_up is None or uplink.f_cnt > session.f_cnt_up):
+            gap = 0 if session.f_cnt_up is None else uplink.f_cnt - session.f_cnt_up - 1
             session = replace(session, f_cnt_up=uplink.f_cnt, last_mic=reading.phy[-4:])
             self._raised.add(session.session_id)
             self._store.accept(uplink.device, session)
-            await self._keep(self._store.keep_uplink(reading, session))
+            await self._keep(self._store.keep_uplink(replace(reading, gap_before=gap), session))
         else:
             await self._keep(self._store.keep_uplink(replace(reading, gap_before=0), None))
 

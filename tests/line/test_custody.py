@@ -58,7 +58,8 @@ def test_a_day_with_kills_in_it_is_told_once_with_all_that_it_brought(gateway, m
     gateway.until(lambda _: begun(gateway))
     first_day = custody(gateway)["morning"]["day"]
     with PacketForwarder(gateway.udp_port) as forwarder:
-        forwarder.push(frame(1), frame(4), bytes.fromhex("40efcdab010001000102030405060708"))  # 2 and 3 were never heard
+        foreign = bytes.fromhex("40efcdab010001000102030405060708")
+        forwarder.push(frame(1), frame(4), foreign)  # 2 and 3 were never heard
         gateway.until(lambda status: sent(status) == 2 and status["radio"]["heard"] == 3)
         gateway.stop()
         gateway.start()
