@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 5_000  # frames or readings held in memory; more go in further rounds
 FRAMES_IN_A_SLICE = 100
+READINGS_IN_A_SLICE = 100  # decoded in full: three milliseconds
 BREATH_FRAMES = 8  # a foreign frame under a known address costs some forty MICs, half a millisecond
 UNWRITTEN = 500  # records on their way to the disk
 
@@ -179,7 +180,9 @@ class SecondLook:
         newest: dict[bytes, int] = {}
         full_at, through = end, after
         while through < end:
-            found, last = await self._store.look(partial(readings, after=through, head=end, span=self._span))
+            found, last = await self._store.look(
+                partial(readings, after=through, head=end, span=self._span, limit=READINGS_IN_A_SLICE)
+            )
             for position, reading in found:
                 if reading.reread:
                     newest.pop(reading.phy, None)
