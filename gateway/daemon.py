@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway import parts
 from gateway.console.web import application, serve_tcp, serve_unix
+from gateway.control import Control
+from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
+from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
@@ -95,14 +98,16 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
+        control = _control(settings, store, decoder)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-        await opened.enter_async_context(await serve_unix(application(view), store.folder))
+        await opened.enter_async_context(await serve_unix(application(view, orders=control), store.folder))
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
+            Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
@@ -127,18 +132,44 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
     return Ending.AGAIN if disk_is_back.is_set() else Ending.TOLD
 
 
+@contextlib.asynccontextmanager
+async def at_rest(settings: Settings) -> AsyncIterator[Control]:
+    """What can be asked of a gateway that does not run: its store is held meanwhile. StorageError when it does run."""
+    async with AsyncExitStack() as opened:
+        opened.enter_context(Ownership(settings.store.path))
+        eui = settings.gateway.eui or gateway_eui()
+        store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
+        store.date = remembered_dating(settings.store.path).date
+        decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
+        for name in settings.sink:
+            store.subscribe(name)
+        yield _control(settings, store, decoder)
+
+
+def _control(settings: Settings, store: Store, decoder: Decoder) -> Control:
+    async def renew_codecs() -> None:
+        await decoder.reload(await asyncio.to_thread(_catalogue, settings))
+
+    manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
+    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs)
+
+
+def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:
+    return Store.open(
+        settings.store.path,
+        eui,
+        commit_interval_s=settings.store.commit_interval.total_seconds(),
+        limits=parts.limits(settings),
+        store_key=parts.store_key(settings),
+        residents=parts.residents(settings),
+    )
+
+
 def _open_store(settings: Settings, eui: GatewayEui) -> Store:
     """The store of the data folder; while that takes no writing, one in memory, so that the radio is heard at least."""
     folder, store_key = settings.store.path, parts.store_key(settings)
     try:
-        return Store.open(
-            folder,
-            eui,
-            commit_interval_s=settings.store.commit_interval.total_seconds(),
-            limits=parts.limits(settings),
-            store_key=store_key,
-            residents=parts.residents(settings),
-        )
+        return _open_on_disk(settings, eui)
     except DiskTrouble as trouble:
         log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
         return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)

@@ -54,13 +54,19 @@ PAGE_BYTES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The books of the way up: heard = filtered + stored + dropped."""
+    """The books of the way up: heard = filtered + stored + dropped.
+
+    What is read again later (keys or a codec came) goes through the line once more: it counts as heard once more, with
+    `reread` beside it, and as stored. Moved over from `filtered` instead, counters would run backwards, and yesterday's
+    balance would no longer be what was told. `heard - reread` is what the air brought.
+    """
 
     heard: int = 0
     stored: int = 0
     filtered: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     unopened_kept: int = 0
+    reread: int = 0
 
     @property
     def balance(self) -> int:
@@ -75,6 +81,7 @@ class Tally:
             _sum(self.filtered, other.filtered),
             _sum(self.dropped, other.dropped),
             self.unopened_kept + other.unopened_kept,
+            self.reread + other.reread,
         )
 
     def to_json(self) -> str:
@@ -485,11 +492,11 @@ class LogReader:
             return []
         return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
 
-    def _body(self, seal: Seal | None, number: int, sealed: bytes) -> bytes | None:
+    def _body(self, seal: Seal | None, number: int, sealed: bytes, kind: bytes = RECORD) -> bytes | None:
         if seal is None:
             return None
         try:
-            return seal.open(RECORD, number, sealed)
+            return seal.open(kind, number, sealed)
         except DamagedRecord:
             return None
 
@@ -506,21 +513,55 @@ class LogReader:
         self._opened = (part, db, self._seals.of(_key_name(epoch, first)))
         return self._opened[1:]
 
-    def unopened(self) -> Iterator[tuple[str, bytes]]:
-        """Every frame that was kept unopened: why, and its bytes. Oldest first."""
-        for part in part_files(self._folder):
+    def read_back(self, before: int, limit: int) -> list[tuple[int, bytes | None]]:
+        """Up to `limit` records with positions below `before`, newest first. Empty when nothing is there."""
+        for part in reversed(part_files(self._folder)):
+            if part.first_position >= before:
+                continue
             try:
                 db, seal = self._part(part)
-                rows = db.execute("SELECT number, reason, body FROM unopened ORDER BY number").fetchall()
+                rows = db.execute(
+                    "SELECT position, body FROM record WHERE position < ? ORDER BY position DESC LIMIT ?",
+                    (before, limit),
+                ).fetchall()
             except (sqlite3.Error, TypeError, ValueError):
                 self.close()
                 continue
-            for number, reason, sealed in rows:
-                try:
-                    if seal is not None:
-                        yield reason, seal.open(UNOPENED, number, sealed)
-                except DamagedRecord:
-                    continue
+            if rows:
+                return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
+        return []
+
+    def unopened(self) -> Iterator[tuple[str, bytes]]:
+        """Every frame that was kept unopened: why, and its bytes. Oldest first."""
+        place = (0, 0)
+        while page := self.unopened_after(place, 500):
+            yield from ((reason, body) for _, reason, body in page if body is not None)
+            place = page[-1][0]
+
+    def unopened_after(self, place: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], str, bytes | None]]:
+        """Up to `limit` frames kept unopened behind a place (first position of a part, number): place, reason, bytes.
+
+        The bytes are None where they are damaged. Empty when nothing more is there.
+        """
+        for part in part_files(self._folder):
+            first = part.first_position
+            if first < place[0]:
+                continue
+            try:
+                db, seal = self._part(part)
+                rows = db.execute(
+                    "SELECT number, reason, body FROM unopened WHERE number > ? ORDER BY number LIMIT ?",
+                    (place[1] if first == place[0] else 0, limit),
+                ).fetchall()
+            except (sqlite3.Error, TypeError, ValueError):
+                self.close()
+                continue
+            if rows:
+                return [
+                    ((first, number), reason, self._body(seal, number, sealed, UNOPENED))
+                    for number, reason, sealed in rows
+                ]
+        return []
 
     def close(self) -> None:
         """Close what is open."""

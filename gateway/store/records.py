@@ -56,7 +56,7 @@ _MOST_TEXT = 1 << 20  # a codec's answer is bounded far below: what claims to be
 
 _UNKNOWN_U32 = 0xFFFFFFFF
 _NO_SNR = -0x8000
-_CONFIRMED, _ADR, _HAS_PORT = 1, 2, 4
+_CONFIRMED, _ADR, _HAS_PORT, _REREAD = 1, 2, 4, 8
 
 _QUALITIES = tuple(TimeQuality)
 _QUALITY_CODE = {quality: code for code, quality in enumerate(_QUALITIES)}
@@ -79,6 +79,19 @@ class Counted:
     utc_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """The fixed part of a record: whose, when, and which frame. What a search looks at."""
+
+    dev_eui: bytes
+    dev_addr: int
+    f_cnt: int
+    gap_before: int
+    heard: Stamp
+    phy: bytes
+    reread: bool
+
+
 # --- readings
 
 
@@ -86,6 +99,7 @@ def encode(reading: Reading, session_id: int) -> bytes:
     """The bytes of a reading, with the session whose counter it carries on."""
     decoded = reading.decoded
     flags = reading.confirmed * _CONFIRMED | reading.adr * _ADR | (reading.f_port is not None) * _HAS_PORT
+    flags |= reading.reread * _REREAD
     kind, first, second, extra = _modulation_code(reading.modulation)
     rest = orjson.dumps(
         (
@@ -138,7 +152,7 @@ def decode(body: bytes) -> Reading:
                 codec, data, tuple(Measurement(*measurement) for measurement in measurements), tuple(warnings), problem
             ),
             frequency_hz=frequency_hz, modulation=modulation, rssi_dbm=rssi_dbm, snr_db=snr_db, channel=channel,
-            rf_chain=rf_chain,
+            rf_chain=rf_chain, reread=bool(flags & _REREAD),
         )  # fmt: skip
     except (struct.error, zlib.error, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnknownLayout):
@@ -157,6 +171,19 @@ def counted(body: bytes) -> Counted:
         raise UnknownLayout(f"not a record: {error}") from error
     end = _PHY_AT + phy_size
     return Counted(session_id, f_cnt, body[end - 4 : end], utc_us)
+
+
+def glimpse(body: bytes) -> Glimpse:
+    """What a search looks at, several times cheaper than the whole; UnknownLayout."""
+    try:
+        version, _, phy_size = _HEAD.unpack_from(body)
+        _check(version)
+        dev_eui, dev_addr, f_cnt, flags, _, gap_before = _UPLINK.unpack_from(body, _HEAD.size)
+        heard = _unpack_stamp(body, _STAMP_AT)
+    except (struct.error, IndexError) as error:
+        raise UnknownLayout(f"not a record: {error}") from error
+    phy = body[_PHY_AT : _PHY_AT + phy_size]
+    return Glimpse(dev_eui, dev_addr, f_cnt, gap_before, heard, phy, bool(flags & _REREAD))
 
 
 # --- frames nobody could open

@@ -18,13 +18,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from gateway.errors import StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import GatewayEui, Record, Refusal, TimeQuality
-from gateway.store.cursors import CursorFile, Loss, Progress
-from gateway.store.devices import DeviceRegistry, copy_registry
+from gateway.store.cursors import MOST_DEAD_LETTERS, CursorFile, Loss, Progress
+from gateway.store.devices import DeviceRegistry, DeviceRow, DeviceUnknown, copy_registry
 from gateway.store.known import KnownDevices, Sighting
 from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.losses import Losses
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session, Stamp
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IN_MEMORY = Limits(64 << 20, max_age_s=7 * 86_400, keep_delivered_s=0)
 """What a gateway without a disk keeps: two weeks of a mean load."""
@@ -123,7 +125,9 @@ class Store:
         self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
-        self._dead_letters: dict[str, int] = {}
+        self._dead_letters: dict[str, set[int]] = {}
+        self.lost = self._cursors.lost()
+        self.gaps = 0  # counters that were never heard, of the records kept since the start
         self._stir: dict[str, Callable[[], None]] = {}
         self.folder = folder
         self.date: Callable[[Stamp], Stamp] = _as_it_is  # the clock knows better once it knows the time
@@ -137,6 +141,7 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._following = asyncio.Lock()
         self._growing, self._writing = Pace(), Pace()
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
@@ -202,8 +207,9 @@ class Store:
             if ahead is None:
                 log.warning("record %d is damaged", position)
                 continue
-            self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
-            recovered += 1
+            if ahead.session_id:
+                self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
+                recovered += 1
         if recovered:
             log.info("%d records since the last checkpoint: counters of %d sessions", recovered, self.known.unsaved)
 
@@ -257,18 +263,20 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session | None) -> asyncio.Future[int]:
         """The position of the reading, once it and its counter are durable. Kept in the order of calls.
 
+        Without a session it moves no counter: it was read again, and its device has gone on since.
         StoreFull when the settings say that what is there counts more than what comes.
         """
         if self._full:
-            self._refused.add("*", reading, "full")
-            self._writer.dropped("full", 1)
+            if not reading.reread:  # else it is where it was
+                self._refused.add("*", reading, "full")
+                self._writer.dropped("full", 1)
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        kept = self._writer.keep(reading, session.session_id)
+        kept = self._writer.keep(reading, session.session_id if session else 0)
         self._stranded.waits(reading)
         return kept
 
@@ -287,6 +295,11 @@ class Store:
         """Heard = filtered + stored + dropped, since this store was made."""
         return self._writer.books()
 
+    async def durable_books(self) -> tuple[Tally, int]:
+        """The books and the last position as a power cut would leave them."""
+        books: tuple[Tally, int] = await self._writer.call(lambda: (self._log.tally, self._log.head))
+        return books
+
     # --- the way out
 
     def subscribe(self, sink: str) -> Progress:
@@ -294,7 +307,7 @@ class Store:
         progress = self._cursors.load(sink, self.epoch) or Progress.starting_at(self.head)
         self._cursors.save(self.epoch, [(sink, progress)])
         self._progress[sink] = progress
-        self._dead_letters[sink] = len(self._cursors.dead_letters(sink, self.epoch))
+        self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
         return progress
 
     def progress(self, sink: str) -> Progress:
@@ -303,7 +316,7 @@ class Store:
 
     def dead_letters(self, sink: str) -> int:
         """How many records a destination has refused for good, as far as they are remembered."""
-        return self._dead_letters[sink]
+        return len(self._dead_letters[sink])
 
     async def settle(
         self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
@@ -317,8 +330,27 @@ class Store:
                 self._cursors.refuse(sink, epoch, refused, now_us)
             self._cursors.save(epoch, [(sink, progress)])
 
+        dead = self._dead_letters[sink]
+        dead.update(position for position, _ in refused)
+        if len(dead) > MOST_DEAD_LETTERS:
+            dead.intersection_update(sorted(dead)[-MOST_DEAD_LETTERS:])
         await asyncio.shield(self._writer.call(write))
-        self._dead_letters[sink] += len(refused)
+
+    async def sent_again(
+        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+    ) -> None:
+        """What was wanted once more went out up to here; a dead letter that is taken at last counts as acknowledged."""
+        epoch, now_us, recovered = self.epoch, time.time_ns() // 1000, self._dead_letters[sink].intersection(delivered)
+        self._dead_letters[sink] -= recovered
+        progress = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        self._progress[sink] = progress
+
+        def write() -> None:
+            if recovered or refused:
+                self._cursors.tried_again(sink, epoch, recovered, refused, now_us)
+            self._cursors.save(epoch, [(sink, progress)])
+
+        await asyncio.shield(self._writer.call(write))
 
     async def ask(self, sink: str, change: Callable[[Progress], Progress]) -> None:
         """Change what a destination is to get (paused, once more), and let its drain know."""
@@ -338,18 +370,9 @@ class Store:
         return found
 
     async def retry_refused(self, sink: str) -> int:
-        """Send what was refused once more; how many records."""
-        refused = await self.refused_records(sink)
-        positions = [position for position, _, _ in refused]
-
-        def change(progress: Progress) -> Progress:
-            for position in positions:
-                progress = progress.send_again(position, position)
-            return progress
-
-        await self.ask(sink, change)
-        await self._writer.call(lambda: self._cursors.forget_dead_letters(sink, self.epoch))
-        self._dead_letters[sink] = 0
+        """Send what was refused once more; how many records. Each stays where it is until it is taken."""
+        positions = [(position, position) for position in self._dead_letters[sink]]
+        await self.ask(sink, lambda progress: progress.send_all_again(positions))
         return len(positions)
 
     async def losses(self) -> list[Loss]:
@@ -428,6 +451,18 @@ class Store:
             rows = await self._rows(after, limit)
         return self._batch(after, rows)
 
+    async def look(self, search: Callable[[LogReader], T]) -> T:
+        """Search the log on the reader's thread; a short slice at a time, for destinations read there, too."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, search, self._reader)
+
+    async def device(self, dev_eui: DevEui) -> Device | None:
+        """What people entered of a device, or None when it is not known (any more)."""
+        try:
+            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+        except DeviceUnknown:
+            return None
+        return row.device
+
     async def _rows(self, after: int, limit: int) -> list[tuple[int, bytes | None]]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, self._reader.read, after, limit, self.head)
@@ -459,7 +494,7 @@ class Store:
         dated = self.date(reading.heard)
         if dated is not reading.heard:
             reading = replace(reading, heard=dated)
-        return Record(self.gateway_eui, self.epoch, position, reading)
+        return Record(self.gateway_eui, self.epoch, position, reading, late=reading.reread)
 
     def newest(self, count: int) -> list[Record]:
         """The newest records in memory, oldest first."""
@@ -477,7 +512,9 @@ class Store:
         self.head = first + len(kept) - 1
         for position, (reading, session_id) in enumerate(kept, first):
             self._tail.append(reading)
-            self.known.kept(session_id, _sighting(reading))
+            self.gaps += 0 if reading.reread else reading.gap_before
+            if session_id:
+                self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
                 self._progress[sink] = self._progress[sink].acknowledge([position])
         for arrival in self._arrivals:
@@ -495,7 +532,7 @@ class Store:
         while True:
             await asyncio.sleep(FOLLOW_REGISTRY_S)
             try:
-                await self._follow_registry()
+                await self.follow_registry()
                 await self._writer.call(self._measure)
                 await self._retain(trusted_utc_us())
                 await self._checkpoint_when_due()
@@ -514,7 +551,7 @@ class Store:
 
     async def _retain(self, now_us: int | None) -> None:
         """Let go of the parts that are to leave; what a destination still waited for is summed up by device first."""
-        settled = min((progress.prefix for progress in self._progress.values()), default=None)
+        settled = min((progress.done_through for progress in self._progress.values()), default=None)
         parts = await self._writer.call(self._closed_parts)
         judgement = judge(parts, self._limits, self._disk(), settled_through=settled, now_us=now_us)
         if judgement.full != self._full:
@@ -523,7 +560,7 @@ class Store:
         for part, reason in judgement.leave:
             await self._let_go(part, reason)
         if self._refused:
-            await self._writer.call(partial(self._cursors.save_for_good, self.epoch, (), self._refused.take()))
+            await self._remember_losses((), self._refused.take())
 
     async def _let_go(self, part: Part, reason: Reason) -> None:
         losses = Losses()
@@ -535,9 +572,14 @@ class Store:
             self._progress[sink] = progress.give_up_range(part.first, part.last)
             settled.append((sink, self._progress[sink]))
         # First the cursors, durably, then the files: the other way round a crash would look for what is gone.
-        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, settled, losses.take()))
+        await self._remember_losses(settled, losses.take())
         await self._writer.call(partial(self._log.remove_at, part.first))
         log.info("log part from record %d to %d left the store: %s", part.first, part.last, reason)
+
+    async def _remember_losses(self, settled: Sequence[tuple[str, Progress]], losses: Sequence[Loss]) -> None:
+        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, settled, losses))
+        for loss in losses:
+            self.lost[loss.sink, loss.reason] = self.lost.get((loss.sink, loss.reason), 0) + loss.records
 
     async def _sum_up(self, losses: Losses, sink: str, part: Part, reason: str) -> None:
         after = part.first - 1
@@ -568,17 +610,18 @@ class Store:
         facts = os.statvfs(self._folder)
         return Disk(self._bytes, facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
 
-    async def _follow_registry(self) -> None:
+    async def follow_registry(self) -> None:
         """Take in what a command changed, a slice at a time so that a large import does not hold the line."""
-        revision = await self._writer.call(self._registry.revision)
-        if revision == self._revision:
-            return
-        rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
-        self._revision = revision
-        self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
-        for start in range(0, len(rows), REGISTRY_SLICE):
-            self.known.remember(rows[start : start + REGISTRY_SLICE])
-            await asyncio.sleep(0)
+        async with self._following:
+            revision = await self._writer.call(self._registry.revision)
+            if revision == self._revision:
+                return
+            rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
+            self._revision = revision
+            self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
+            for start in range(0, len(rows), REGISTRY_SLICE):
+                self.known.remember(rows[start : start + REGISTRY_SLICE])
+                await asyncio.sleep(0)
 
     async def _save_checkpoint(self) -> None:
         """Write back the counters of durable records, and only those: a counter ahead of its record would lose one."""
@@ -626,10 +669,7 @@ def _as_it_is(stamp: Stamp) -> Stamp:
 
 
 def _again(positions: Sequence[int], progress: Progress) -> Progress:
-    for position in positions:
-        if progress.is_settled(position):
-            progress = progress.send_again(position, position)
-    return progress
+    return progress.send_all_again((position, position) for position in positions if progress.is_settled(position))
 
 
 def _sighting(reading: Reading) -> Sighting:
