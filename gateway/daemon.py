@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ from gateway import parts
 from gateway.console.web import application, serve_tcp, serve_unix
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
+from gateway.errors import DiskTrouble
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
@@ -28,14 +30,16 @@ from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
 from gateway.regions import region_named
 from gateway.status import GatewayView
-from gateway.store.owner import Ownership
+from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
+    from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.host.time_sources import TimeSources
     from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -49,12 +53,14 @@ BOOK_DROPS_S = 1.0
 GARBAGE_THRESHOLDS = 50_000, 20, 20
 """Objects made before Python looks for cycles among them (its default: 700). What carries a frame is freed without
 that, so looking rarely is a quarter of the line's time saved, and costs no memory that can be seen."""
+LOOK_AT_DISK_S = 10.0
 
 
-def run(settings: Settings, company: Company | None = None) -> int:
+def run(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
-    asyncio.run(serve(settings, company))
+    while asyncio.run(serve(settings, company, time_sources)) is Ending.AGAIN:
+        log.warning("starting anew on the disk")
     return 0
 
 
@@ -64,35 +70,49 @@ class Company(Protocol):
     async def attend(self, view: GatewayView, console_url: str, stop: asyncio.Event) -> None: ...
 
 
-async def serve(settings: Settings, company: Company | None = None) -> None:
+class Ending(Enum):
+    """Why the gateway stopped."""
+
+    TOLD = "a signal"
+    AGAIN = "its disk can be written again"
+
+
+async def serve(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> Ending:
     """Open the parts, run them until a signal, stop in order."""
-    stop = asyncio.Event()
+    stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
-    clock, notifier = Clock(), Notifier()
+    notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
+        clock = opened.enter_context(Clock(settings.store.path, time_sources))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
+        store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         radio = parts.radio(settings, clock.stamp, store.counters)
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
+        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name)
         ]
+        for drain in drains:
+            store.tell(drain.name, drain.stir)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-        await opened.enter_async_context(await serve_unix(application(view), settings.store.path))
+        await opened.enter_async_context(await serve_unix(application(view), store.folder))
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
+            clock.keep(store.date_back),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
         beside += [drain.run() for drain in drains]
+        if store.in_memory_because is not None:
+            beside.append(_wait_for_the_disk(settings.store.path, store, drains, disk_is_back, stop))
         if company is not None:
             host, port = page.addresses[0]
             beside.append(company.attend(view, f"http://{host}:{port}", stop))
@@ -109,23 +129,44 @@ async def serve(settings: Settings, company: Company | None = None) -> None:
             await hearing
             await _last_deliveries(store, drains)
     log.info("stopped, everything heard is kept")
+    return Ending.AGAIN if disk_is_back.is_set() else Ending.TOLD
 
 
 def _look_for_garbage_rarely() -> None:
+    gc.unfreeze()  # what stayed from a run before this one
     gc.collect()
     gc.freeze()  # what is there now stays: modules, settings, devices
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _open_store(settings: Settings, eui: GatewayEui) -> Store:
-    interval_s = settings.store.commit_interval.total_seconds()
-    return Store.open(
-        settings.store.path,
-        eui,
-        commit_interval_s=interval_s,
-        limits=parts.limits(settings),
-        residents=parts.residents(settings),
-    )
+    """The store of the data folder; while that takes no writing, one in memory, so that the radio is heard at least."""
+    folder, store_key = settings.store.path, parts.store_key(settings)
+    try:
+        return Store.open(
+            folder,
+            eui,
+            commit_interval_s=settings.store.commit_interval.total_seconds(),
+            limits=parts.limits(settings),
+            store_key=store_key,
+            residents=parts.residents(settings),
+        )
+    except DiskTrouble as trouble:
+        log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
+        return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)
+
+
+async def _wait_for_the_disk(
+    folder: Path, store: Store, drains: Sequence[Drain], disk_is_back: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Once the data folder can be written again and nothing waits in memory, start anew on it."""
+    while True:
+        await asyncio.sleep(LOOK_AT_DISK_S)
+        waiting = any(store.progress(drain.name).queued(store.head) for drain in drains)
+        if not waiting and await asyncio.to_thread(can_be_written, folder):
+            disk_is_back.set()
+            stop.set()
+            return
 
 
 def _trusted_utc_us(clock: Clock) -> int | None:

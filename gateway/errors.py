@@ -5,6 +5,7 @@
     ├── UsageError              exit 2: the command was asked for something that cannot be
     ├── RadioError              exit 3: the concentrator, its bus, its pins
     ├── StorageError            exit 4: the data folder, the disk, a file that cannot be read
+    │   ├── DiskTrouble         the disk takes no writing now: full, read-only, failing; the gateway goes on in memory
     │   └── StoreFull           a state, counted and shown: the limit is reached and the settings keep the oldest
     └── NotRunning              exit 1: the daemon this command talks to does not answer
 
@@ -78,6 +79,10 @@ class StorageError(GatewayError):
     """The data folder cannot be used."""
 
     exit_code = 4
+
+
+class DiskTrouble(StorageError):  # noqa: N818 - a state of the machine, not of the data
+    """The disk takes no writing now, whatever the files on it are like."""
 
 
 class StoreFull(StorageError):  # noqa: N818 - a state, counted and shown

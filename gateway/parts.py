@@ -5,6 +5,7 @@ Each maker imports its part when it is asked for: a gateway on a roof does not c
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue, shipped_folder
@@ -129,6 +130,15 @@ def limits(settings: Settings) -> Limits:
         keep_delivered_s=store.keep_delivered.total_seconds(),
         keep_newest=store.when_full == "keep-newest",
     )
+
+
+def store_key(settings: Settings) -> bytes | None:
+    """The key that wraps the keys of the log's parts, if the settings name one: 32 bytes, or any text, digested."""
+    file = settings.store.key_file
+    if file is None:
+        return None
+    material = secret_path(file).read_bytes().strip()
+    return material if len(material) == 32 else hashlib.blake2s(material, person=b"storekey").digest()
 
 
 # --- codecs ---------------------------------------------------------------------------------------------------------

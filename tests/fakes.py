@@ -61,6 +61,8 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.readings: dict[int, Reading] = {}
         self.damaged: set[int] = set()
+        self.waiting: list[tuple[int, Record]] = []  # for a disk that refuses
+        self.sent_from_memory: list[Record] = []
         self.head = 0
         self._progress: dict[str, Progress] = {}
         self.dead_letters: list[tuple[str, int, str]] = []
@@ -82,6 +84,15 @@ class MemoryOutbox:
     async def beyond(self, position: int) -> None:
         while self.head <= position:
             await self._grown.wait()
+
+    def stranded(self, after: int, limit: int) -> list[tuple[int, Record]]:
+        return [(number, record) for number, record in self.waiting if number > after][:limit]
+
+    def was_sent_from_memory(self, sink: str, records: Sequence[Record]) -> None:
+        self.sent_from_memory += records
+
+    def record_of(self, reading: Reading) -> Record:
+        return Record(GatewayEui(bytes(8)), "ram", reading.f_cnt, reading)
 
     async def read(self, after: int, limit: int) -> Any:
         await asyncio.sleep(0)

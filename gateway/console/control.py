@@ -7,8 +7,9 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gateway.console.doors import connect_control
+from gateway.console.doors import CONTROL, connect_control
 from gateway.errors import GatewayError, NotRunning
+from gateway.store.owner import memory_folder
 
 if TYPE_CHECKING:
     import socket
@@ -54,10 +55,20 @@ class ControlClient:
                 if isinstance(reading, dict):
                     yield reading
 
+    def _connect(self) -> socket.socket:
+        """The daemon's socket; one whose data folder takes no writing has it in memory."""
+        try:
+            return connect_control(self._folder)
+        except NotRunning:
+            memory = memory_folder(self._folder)
+            if not (memory / CONTROL).exists():
+                raise
+            return connect_control(memory)
+
     @contextmanager
     def _ask(self, path: str) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
         """The daemon's answer, and the socket it comes from."""
-        with connect_control(self._folder) as connected:
+        with self._connect() as connected:
             connected.settimeout(ANSWER_WITHIN_S)
             connection = http.client.HTTPConnection("localhost")
             connection.sock = connected

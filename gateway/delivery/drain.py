@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.delivery.pace import Limiter, backoff_s
 from gateway.delivery.sink import SinkUnavailable
+from gateway.forecast import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,8 @@ class Outbox(Protocol):
     def head(self) -> int: ...
     def progress(self, sink: str) -> Any: ...
     async def beyond(self, position: int) -> None: ...
+    def stranded(self, after: int, limit: int) -> Sequence[tuple[int, Record]]: ...
+    def was_sent_from_memory(self, sink: str, records: Sequence[Record]) -> None: ...
     async def read(self, after: int, limit: int) -> Batch: ...
     async def settle(
         self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
@@ -114,6 +117,7 @@ class Drain:
         self.state = "connecting"
         self.evidence = ""
         self.oldest: Stamp | None = None
+        self._queue = Pace()
 
     @property
     def name(self) -> str:
@@ -189,7 +193,7 @@ class Drain:
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
-                for duty in (*lanes, self._watch, self._watch_for_pause, self._keep_announcing):
+                for duty in (*lanes, self._memory_lane, self._watch, self._watch_for_pause, self._keep_announcing):
                     tasks.create_task(duty(link))
                 tasks.create_task(self._observe())
         except BaseExceptionGroup as reasons:
@@ -249,6 +253,21 @@ class Drain:
                 await self._slow_down(len(batch.records))
             await self._send(link, after, batch)
             after = batch.through
+
+    async def _memory_lane(self, link: Link) -> None:
+        """While the disk refuses, what is heard goes out from memory: better than waiting for a card that is dead."""
+        after = 0
+        while True:
+            await asyncio.sleep(OBSERVE_S)
+            while stranded := self._outbox.stranded(after, self._half):
+                records = [record for _, record in stranded if self._has_tags(record)]
+                async with self._turns:
+                    refused = await link.deliver([self._aged(record) for record in records]) if records else ()
+                gone = {refusal.position for refusal in refused}
+                self._outbox.was_sent_from_memory(
+                    self.name, [record for record in records if record.position not in gone]
+                )
+                after = stranded[-1][0]
 
     async def _beyond_or_stirred(self, after: int) -> None:
         waits = [asyncio.ensure_future(self._outbox.beyond(after)), asyncio.ensure_future(self._stirred.wait())]
@@ -335,7 +354,16 @@ class Drain:
             await self._observe_oldest()
             await asyncio.sleep(OBSERVE_S)
 
+    def drained_in_s(self) -> float | None:
+        """How long the backlog takes at the present pace; None when it does not shrink."""
+        queued = self._progress.queued(self._outbox.head)
+        if not queued:
+            return 0.0
+        shrinking = -self._queue.per_s if self._queue.per_s is not None else 0.0
+        return queued / shrinking if shrinking > 0 else None
+
     async def _observe_oldest(self) -> None:
+        self._queue.sample(self._progress.queued(self._outbox.head), asyncio.get_running_loop().time())
         if not self._progress.queued(self._outbox.head):
             self.oldest = None
             return

@@ -134,11 +134,11 @@ class VirtualRadio:
         """What the air is like, and what the chip made of it."""
         state, words = self._verdict()
         pace = "" if self._speed == 1 else f", time runs {self._speed:g} times as fast"
-        chip = self._chip.health()
+        chip, devices = self._chip.health(), len(self._residents)
         return RadioHealth(
             type="virtual",
             state=state,
-            evidence=f"Virtual air: {len(self._residents)} devices, {words}{pace}",
+            evidence=f"Virtual air: {devices} device{'s'[: devices != 1]}, {words}{pace}",
             heard=self._heard,
             dropped=self._frames.dropped,
             receivers=(

@@ -109,6 +109,7 @@ class StoreSettings(Table):
     max_age: PositiveDuration = timedelta(days=30)
     keep_delivered: Duration = timedelta(days=7)
     when_full: Literal["keep-newest", "keep-oldest"] = "keep-newest"
+    key_file: SecretFile | None = None  # wraps the keys that records are sealed with
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ class SimulatedChip:
             )
         if ahead_us > MAX_ADVANCE_US:
             return TxRefused(
-                TxResult.TOO_EARLY, f"starts in {ahead_us // 1_000_000} s, at most {MAX_ADVANCE_US // 10**6}"
+                TxResult.TOO_EARLY, f"starts in {ahead_us // 1_000_000} s, at most {MAX_ADVANCE_US // 1_000_000} s"
             )
         start_us = now_us + ahead_us
         if any(other.overlaps(start_us - GUARD_US, start_us + length_us + GUARD_US) for other in self._emissions):

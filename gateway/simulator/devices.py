@@ -52,8 +52,8 @@ class Resident:
     interval_us: int
     first_us: int  # when it talks first
     first_f_cnt: int  # with which counter
-    nb_trans: int = 1  # how often it sends each frame
-    ours: bool = True  # False: nobody told this gateway about it
+    nb_trans: int  # how often it sends each frame
+    ours: bool  # False: nobody told this gateway about it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ Three kinds of file share the data folder, because they must not share a fate:
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from gateway.errors import StorageError
+from gateway.errors import DiskTrouble, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,12 +39,25 @@ def open_database(
         connection = _connect(path, synchronous, page_size, any_thread=any_thread)
         migrate(connection, kind, path)
     except sqlite3.OperationalError as error:
-        raise StorageError(
+        kind_of_error = DiskTrouble if is_disk_trouble(error) else StorageError
+        raise kind_of_error(
             f"{path} cannot be opened: {error}", hint=f"check that the folder {path.parent} exists and may be written"
         ) from error
     except sqlite3.DatabaseError as error:
         raise StorageError(f"{path} is damaged: {error}", hint="move it away to start with an empty one") from error
     return connection
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether the disk refuses, rather than the file being wrong: then no file may be moved aside for it."""
+    if isinstance(error, DiskTrouble):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EMFILE}
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _DISK_WORDS)
+
+
+_DISK_WORDS = ("disk is full", "disk I/O error", "readonly", "read-only", "unable to open", "locked")
 
 
 def _connect(path: Path, synchronous: str, page_size: int, *, any_thread: bool) -> sqlite3.Connection:

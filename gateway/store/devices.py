@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from gateway.errors import GatewayError, StorageError
+from gateway.errors import DiskTrouble, GatewayError, StorageError
 from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, RootKeys, Session
-from gateway.store.database import open_database
+from gateway.store.database import is_disk_trouble, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -71,6 +71,17 @@ class DeviceRow:
         return self.session.f_cnt_up if self.session else None
 
 
+def copy_registry(folder: Path, to: Path) -> None:
+    """Bring what people entered to another folder, from a file that can perhaps only be read."""
+    for suffix in ("", "-wal"):
+        source, target = folder / (FILE_NAME + suffix), to / (FILE_NAME + suffix)
+        target.unlink(missing_ok=True)
+        if source.is_file():
+            target.write_bytes(source.read_bytes())
+            target.chmod(0o600)
+    (to / (FILE_NAME + "-shm")).unlink(missing_ok=True)
+
+
 _COLUMNS = """
     d.dev_eui, d.name, d.codec, d.region_profile, d.mac_version, d.device_class, d.skip_f_cnt_check, d.join_eui,
     d.variables, d.tags, d.app_key IS NOT NULL, d.last_seen_us, d.battery,
@@ -94,7 +105,8 @@ class DeviceRegistry:
             # Keys lie in this file, so nobody else may read it; SQLite gives its WAL the same mode.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            raise StorageError(
+            kind = DiskTrouble if is_disk_trouble(error) else StorageError
+            raise kind(
                 f"{folder} cannot be used as data folder: {error.strerror}",
                 hint="run as the gateway's user (or root), or set store.path to a folder you may write",
             ) from error

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from gateway.errors import StorageError
-from gateway.store.database import NewerFormat, open_database, open_readonly
+from gateway.store.database import NewerFormat, is_disk_trouble, open_database, open_readonly
 from gateway.store.records import counted
 from gateway.store.salvage import records_in_wal, salvage, wal_bytes
 from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
@@ -184,7 +184,7 @@ class RecordLog:
             try:
                 opened = self._go_on_in(part)
             except (sqlite3.Error, StorageError, OSError, TypeError, ValueError) as error:
-                if _not_the_files_fault(error):
+                if isinstance(error, NewerFormat) or is_disk_trouble(error):
                     raise
                 if not self._mend(part, error):
                     skip_to = max(skip_to, part.first_position + SKIP_AFTER_DAMAGE) if ours else skip_to
@@ -442,14 +442,6 @@ def _key_name(epoch: str, first_position: int) -> str:
 def _closed(db: sqlite3.Connection) -> bool:
     db.close()
     return False
-
-
-def _not_the_files_fault(error: Exception) -> bool:
-    """Whether the trouble is the disk's, or ours: then no file may be moved aside for it."""
-    if isinstance(error, NewerFormat):
-        return True
-    words = ("disk is full", "disk I/O error", "readonly", "locked", "No space left", "Read-only", "Input/output")
-    return any(word in str(error) for word in words)
 
 
 class LogReader:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 
 class Ownership:
-    """Held for as long as it is open. The kernel lets go of it when the process dies, however it dies."""
+    """Held for as long as it is open. The kernel lets go of it when the process dies, however it dies.
+
+    The folder itself is what is locked, so that this works on a disk that takes no more writing; the file beside only
+    says who holds it.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "owner"
+        self._note = folder / "owner"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700, parents=True)
+            self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(
                 f"{folder} cannot be used as data folder: {error.strerror}",
@@ -31,17 +39,50 @@ class Ownership:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise StorageError(
-                f"{self._path.parent} is in use by another gateway (process {holder})",
+                f"{self._note.parent} is in use by another gateway (process {self._holder()})",
                 hint="stop it first: systemctl stop lorawan-gateway; or give this one its own store.path",
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):
+            self._note.write_text(f"{os.getpid()}\n")
         return self
+
+    def _holder(self) -> str:
+        try:
+            return self._note.read_text(errors="replace")[:32].strip() or "unknown"
+        except OSError:
+            return "unknown"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         os.close(self._descriptor)
+
+
+def memory_folder(folder: Path) -> Path:
+    """Where the gateway keeps what it must while its data folder takes no writing: memory, gone with the power.
+
+    The runtime folder that systemd gives (RuntimeDirectory=), else shared memory, else the place for temporary files.
+    """
+    for place in (os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0], "/dev/shm", tempfile.gettempdir()):  # noqa: S108
+        if place and os.access(place, os.W_OK):
+            break
+    name = hashlib.blake2s(os.fsencode(folder.absolute()), digest_size=6).hexdigest()
+    return Path(place) / f"lorawan-gateway-{os.getuid()}-{name}"
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether a few bytes reach the disk in this folder."""
+    probe = folder / "probe"
+    try:
+        descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, b"?" * 65_536)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        probe.unlink()
+    except OSError:
+        return False
+    return True

@@ -14,8 +14,8 @@ class _Bucket:
     filled_us: int
 
     def take(self, now_us: int, capacity: float, per_s: float) -> bool:
-        self.tokens = min(capacity, self.tokens + (now_us - self.filled_us) * per_s / 1e6)
-        self.filled_us = now_us
+        self.tokens = min(capacity, self.tokens + max(0, now_us - self.filled_us) * per_s / 1e6)
+        self.filled_us = max(self.filled_us, now_us)
         if self.tokens < 1:
             return False
         self.tokens -= 1

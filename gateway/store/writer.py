@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.model import Reading
+    from gateway.store.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +61,14 @@ class Writer(threading.Thread):
         commit_interval_s: float,
         loop: AbstractEventLoop,
         on_commit: Callable[[int, Sequence[tuple[Reading, int]]], None],
+        reserve: Reserve,
     ) -> None:
         super().__init__(name="store-writer", daemon=True)
         self._log = record_log
         self._interval_s = commit_interval_s
         self._loop = loop
         self._on_commit = on_commit
+        self._reserve = reserve
         self._wake = threading.Condition()
         self._group = Group()
         self._committing = Group()
@@ -204,6 +207,8 @@ class Writer(threading.Thread):
     def _troubled(self, error: Exception) -> None:
         if self.trouble is None:
             log.error("the store cannot be written, records wait in memory: %s", error)
+            if self._reserve.give_up():
+                log.warning("the reserved space is given up for what waits")
         self.trouble = str(error)
 
     def _run_call(self, function: Callable[[], Any], future: Future[Any]) -> None:

@@ -250,3 +250,16 @@ def test_any_window_carries_everything(in_flight):
             assert story.city.most_at_once <= in_flight
 
     run_in_virtual_time(tell())
+
+
+@told
+async def test_while_the_disk_refuses_readings_go_out_from_memory_and_count_once_they_are_safe():
+    async with Story() as story:
+        await asyncio.sleep(1)
+        waiting = [
+            (number, story.outbox.record_of(replace(reading(number), heard=stamp_now()))) for number in (1, 2, 3)
+        ]
+        story.outbox.waiting = waiting
+        await asyncio.sleep(5)
+        assert [record.epoch for _, record in story.city.arrived] == ["ram"] * 3
+        assert story.outbox.sent_from_memory == [record for _, record in story.outbox.waiting]

@@ -20,6 +20,7 @@ class Desk:
 
     seed: int = 7
     counter_start_us: int = 0
+    antenna_gain_dbi: float = 0.0
     now_us: int = 0
     air: Air = field(init=False)
     chip: SimulatedChip = field(init=False)
@@ -33,14 +34,22 @@ class Desk:
             name="roof",
             clock=lambda: self.now_us,
             stamp=lambda: STAMP,
-            antenna_gain_dbi=0.0,
+            antenna_gain_dbi=self.antenna_gain_dbi,
             counter_start_us=self.counter_start_us,
         )
 
     def sends(
-        self, sender: str, *, at_us: int = 0, snr_db: float = 5.0, sf: int = 7, mhz: float = 868.1, size: int = 20
+        self,
+        sender: str,
+        *,
+        at_us: int = 0,
+        snr_db: float = 5.0,
+        sf: int = 7,
+        mhz: float = 868.1,
+        size: int = 20,
+        offset_hz: int = 0,
     ) -> Transmission:
-        """Put a frame on the air that arrives with this SNR."""
+        """Put a frame on the air that reaches the antenna with this SNR."""
         lora = Lora(sf, 125_000)
         phy = (sender.encode() * size)[:size]
         transmission = Transmission(
@@ -52,6 +61,7 @@ class Desk:
             frequency_hz=round(mhz * 1_000_000),
             modulation=lora,
             power_dbm_eirp=0.0,
+            frequency_offset_hz=offset_hz,
         )
         level_dbm = self.air.level_dbm(transmission, "roof", Position(0, 0))
         transmission = replace(transmission, power_dbm_eirp=snr_db + noise_dbm(125_000) - level_dbm)

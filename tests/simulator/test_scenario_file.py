@@ -1,6 +1,7 @@
 """Scenario files: the shipped city, what follows from a seed, and mistakes."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -133,6 +134,43 @@ def test_names_are_numbered_within_their_place_and_tags_say_the_kind():
     assert meters == ["Mairie 1", "Mairie 2"]
     assert [device.tags["kind"] for device in devices] == ["glass", "cardboard", "glass", "water-meter", "water-meter"]
     assert {device.tags["place"] for device in devices} == {"Mairie", "Fontaine"}
+
+
+def test_as_many_as_the_file_says_leak_repeat_and_speak_1_1():
+    city = load_scenario()
+    groups = {group.codec: group for group in city.groups}
+    residents = list(city.residents())
+    for codec, group in groups.items():
+        of_kind = [resident for resident in residents if resident.device.codec == codec]
+        assert len(of_kind) == group.count
+        assert sum(resident.nb_trans == 2 for resident in of_kind) == group.repeating
+        assert sum(resident.device.mac_version.is_1_1 for resident in of_kind) == group.lorawan_1_1
+    meters = [resident for resident in residents if resident.device.codec == "axioma/qalcosonic_w1"]
+    statuses = [resident.sensor.measure(1_795_420_800.0, 1).payload[4] for resident in meters]
+    assert Counter(statuses) == {0x30: 1, 0x00: 9}
+
+
+def test_devices_stand_around_their_place():
+    city = load_scenario()
+    scatter_m = {place: group.scatter_m for group in city.groups for place in group.places}
+    distances = []
+    for resident in city.residents():
+        if not resident.ours:
+            continue
+        place = city.places[resident.device.tags["place"]]
+        north_m = (float(resident.device.tags["latitude"]) - place.latitude) * 111_195
+        east_m = (float(resident.device.tags["longitude"]) - place.longitude) * 111_195 * math.cos(math.radians(43.61))
+        distances.append(math.hypot(north_m, east_m) / max(scatter_m[resident.device.tags["place"]], 250))
+    assert max(distances) <= 1.01
+    assert max(distances) > 0.7
+
+
+def test_the_first_round_takes_its_time():
+    residents = list(load_scenario().residents())
+    for codec in {resident.device.codec for resident in residents}:
+        first_us = [resident.first_us for resident in residents if resident.device.codec == codec]
+        assert first_us == sorted(set(first_us))
+        assert 9_000_000 < max(first_us) < 12_000_000
 
 
 def test_a_container_comes_with_its_depth_for_the_codec():

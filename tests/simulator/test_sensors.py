@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -67,6 +68,26 @@ def test_a_container_measures_what_lies_between_lid_and_waste(seed, now, f_cnt):
         noise_mm = 150 if status == "1" else 15
         assert distance_mm == pytest.approx(1800 * (1 - container.fill(now)), abs=noise_mm)
         assert 40 <= distance_mm <= 2000
+
+
+def test_a_few_measures_are_noisy_and_hardly_any_fails():
+    statuses = Counter(Container(Chance(1), 1800, DAY_S).measure(0.0, f_cnt).payload.hex()[2] for f_cnt in range(4000))
+    assert set(statuses) == {"0", "1", "4"}
+    assert statuses["0"] > 3800
+    assert statuses["1"] > 50 > statuses["4"]
+
+
+def test_clocks_of_the_city_are_ahead_of_utc():
+    noon = at("2026-11-24T12:00")
+    assert Container(Chance(1), 1800, DAY_S, 7200).fill(noon) == Container(Chance(1), 1800, DAY_S).fill(noon + 7200)
+    opening = at("2026-11-24T09:30")
+    assert Room(Chance(1), 180).measure(opening, 1).payload[7] < 10
+    assert Room(Chance(1), 180, 3600).measure(opening, 1).payload[7] > 100
+    meter = WaterMeter(Chance(1), utc_offset_s=6 * HOUR_S)
+    since = at("2026-11-24")
+    morning = meter.litres(since + 4 * HOUR_S) - meter.litres(since)
+    night = meter.litres(since + 23 * HOUR_S) - meter.litres(since + 19 * HOUR_S)
+    assert morning > 2 * night, "breakfast is at one in the morning UTC"
 
 
 def test_a_container_fills_and_is_emptied_and_fills_again():

@@ -77,6 +77,24 @@ def test_the_rssi_of_a_frame_below_the_noise_is_that_of_the_noise(desk):
     assert frame.snr_db == pytest.approx(-15, abs=2)
 
 
+def test_the_frequency_offset_is_that_of_the_sender_nearly(desk):
+    desk.sends("high", offset_hz=3_000)
+    desk.sends("low", at_us=200_000, offset_hz=-9_000)
+    high, low = desk.hears()
+    assert high.frequency_offset_hz == pytest.approx(3_000, abs=250)
+    assert low.frequency_offset_hz == pytest.approx(-9_000, abs=250)
+
+
+def test_an_antenna_with_gain_hears_more(new_desk):
+    plain, better = new_desk(), new_desk(antenna_gain_dbi=6.0)
+    for desk in (plain, better):
+        desk.sends("a", snr_db=5)
+    [[quiet], [loud]] = plain.hears(), better.hears()
+    assert loud.snr_db - quiet.snr_db == 6
+    place = Position(300, 400)
+    assert better.chip.link_snr_db("a", place, 14) - plain.chip.link_snr_db("a", place, 14) == pytest.approx(6)
+
+
 # --- weak frames --------------------------------------------------------------------------------------------------
 
 
@@ -105,6 +123,7 @@ def test_marginal_frames_are_whole_damaged_or_lost(desk):
         original = sent[frame.counter_us]
         assert len(frame.phy) == len(original)
         assert (frame.phy == original) is (frame.crc is Crc.OK)
+        assert sum(a != b for a, b in zip(frame.phy, original, strict=True)) <= len(original) // 4
     assert desk.chip.health() == ChipHealth(
         heard=len(frames), damaged=outcomes[Crc.BAD], sent=0, lost={"too_weak": 300 - len(frames)}
     )
@@ -143,6 +162,17 @@ def test_a_collision_after_the_header_damages_the_payload(desk):
     assert (frame.crc, frame.counter_us) == (Crc.BAD, early.end_us)
     assert frame.phy != early.phy
     assert desk.lost() == {"collision": 1}
+
+
+def test_an_early_collision_is_remembered_until_a_long_frame_ends(desk):
+    long = desk.sends("long", size=250)
+    header_us = parts_of(Lora(7, 125_000)).header_us
+    hit = desk.sends("hit", at_us=header_us + 1_000)
+    bystander = desk.sends("bystander", at_us=hit.end_us - 10, mhz=868.3)
+    second = desk.sends("second", at_us=bystander.end_us - 10, mhz=868.5)
+    assert second.end_us < long.end_us
+    damaged = [frame.counter_us for frame in desk.hears() if frame.crc is Crc.BAD]
+    assert damaged == [long.end_us]
 
 
 def test_what_ends_before_the_last_five_preamble_symbols_costs_nothing(desk):
@@ -202,6 +232,16 @@ def test_only_eight_of_them_may_be_slow(desk):
     _on_many_channels(desk, 9, (12, 11))
     assert len(desk.hears()) == 8
     assert desk.lost() == {"no_demodulator": 1}
+
+
+def test_eight_slow_ones_leave_room_for_a_faster_one(desk):
+    _on_many_channels(desk, 9, (12, 10))
+    assert len(desk.hears()) == 9
+
+
+def test_eight_faster_ones_leave_room_for_a_slow_one(desk):
+    _on_many_channels(desk, 9, (10, 11))
+    assert len(desk.hears()) == 9
 
 
 # --- the counter --------------------------------------------------------------------------------------------------
@@ -273,6 +313,14 @@ def test_the_gateway_is_deaf_while_it_sends(desk, ask):
     assert desk.chip.health().sent == 1
 
 
+def test_a_preamble_may_begin_while_the_gateway_still_sends(desk, ask):
+    sent = desk.chip.send(ask(1_000_000))
+    critical_us = parts_of(Lora(7, 125_000)).critical_us
+    desk.sends("in time", at_us=sent.end_us - critical_us, mhz=867.1)
+    desk.sends("too soon", at_us=sent.end_us - critical_us - 1, mhz=867.3)
+    assert [frame.channel for frame in desk.hears()] == [3]
+
+
 def test_a_downlink_is_on_air_when_it_is_over_and_not_before(desk, ask):
     sent = desk.chip.send(ask(1_000_000))
     desk.now_us = sent.end_us - 1
@@ -289,6 +337,9 @@ def test_two_transmissions_do_not_share_an_antenna(desk, ask):
     answer = desk.chip.send(ask(first.end_us + 41_499))
     assert answer == TxRefused(TxResult.COLLISION_PACKET, "another transmission has this time")
     assert isinstance(desk.chip.send(ask(first.end_us + 41_500)), Transmission)
+    before = first.start_us - first.airtime_us
+    assert desk.chip.send(ask(before - 41_499)).result is TxResult.COLLISION_PACKET
+    assert isinstance(desk.chip.send(ask(before - 41_500)), Transmission)
 
 
 def test_an_immediate_transmission_waits_for_the_first_gap(desk, ask):
@@ -297,6 +348,15 @@ def test_an_immediate_transmission_waits_for_the_first_gap(desk, ask):
     assert at_once.start_us == timed.end_us + 41_500
     alone = desk.chip.send(ask(timing=Immediately()))
     assert alone.start_us == at_once.end_us + 41_500
+
+
+@pytest.mark.parametrize(("asked_later_us", "waits"), [(0, False), (1, True)])
+def test_an_immediate_transmission_goes_first_if_it_fits(desk, ask, asked_later_us, waits):
+    timed = desk.chip.send(ask(1_000_000))
+    desk.now_us = timed.start_us - 41_500 - timed.airtime_us - 80_000 + asked_later_us
+    at_once = desk.chip.send(ask(timing=Immediately()))
+    assert at_once.airtime_us == timed.airtime_us
+    assert (at_once.start_us > timed.start_us) is waits
 
 
 def test_an_immediate_transmission_on_a_free_antenna_starts_after_80_ms(desk, ask):
@@ -317,6 +377,9 @@ def test_an_immediate_transmission_on_a_free_antenna_starts_after_80_ms(desk, as
         ({"modulation": Lora(7, 203_000)}, TxResult.UNKNOWN),
         ({"modulation": Lora(7, 125_000, "9/5")}, TxResult.UNKNOWN),
         ({"modulation": Fsk(0)}, TxResult.UNKNOWN),
+        ({"modulation": Fsk(499)}, TxResult.UNKNOWN),
+        ({"modulation": Fsk(250_001)}, TxResult.UNKNOWN),
+        ({"preamble_symbols": 65_536}, TxResult.UNKNOWN),
         ({"preamble_symbols": -1}, TxResult.UNKNOWN),
     ],
 )
@@ -329,10 +392,27 @@ def test_what_the_radio_cannot_do_is_refused_by_name(desk, ask, changes, result)
 
 def test_the_edges_of_the_band_and_of_the_amplifier_are_inside(desk, ask):
     # The desk's antenna has no gain: 27 dBm is the top of the boards' power tables.
-    for counter_us, changes in enumerate(
-        [{"frequency_hz": 863_000_000}, {"frequency_hz": 870_000_000}, {"power_dbm_eirp": 27.0}], start=1
-    ):
-        assert isinstance(desk.chip.send(ask(counter_us * 1_000_000, **changes)), Transmission)
+    edges = [
+        {"frequency_hz": 863_000_000},
+        {"frequency_hz": 870_000_000},
+        {"power_dbm_eirp": 27.0},
+        {"modulation": Fsk(500)},
+        {"modulation": Fsk(250_000)},
+    ]
+    for number, changes in enumerate(edges, start=1):
+        assert isinstance(desk.chip.send(ask(number * 5_000_000, **changes)), Transmission)
+
+
+def test_power_is_what_the_antenna_radiates(new_desk, ask):
+    desk = new_desk(antenna_gain_dbi=3.0)
+    assert isinstance(desk.chip.send(ask(power_dbm_eirp=30.0)), Transmission)
+    assert desk.chip.send(ask(5_000_000, power_dbm_eirp=30.1)).result is TxResult.TX_POWER
+
+
+def test_a_refusal_names_the_limit_in_words(desk, ask):
+    desk.now_us = 1_000_000
+    assert desk.chip.send(ask(980_000)).detail == "starts in -20.0 ms, the radio wants 42.5 ms"
+    assert desk.chip.send(ask(601_000_000)).detail == "starts in 600 s, at most 512 s"
 
 
 requests = st.builds(

@@ -208,7 +208,7 @@ def test_data_rate_and_power_are_what_data_rate_control_gives(snr_db, sf, power_
     assert data_rate_for(snr_db) == DataRate(sf, power_dbm)
 
 
-def test_the_gateway_that_hears_best_decides(residents, new_desk):
+def test_a_near_device_is_fast_and_loud_and_a_far_one_slow(residents, new_desk):
     near_and_far = []
     for seed in range(12):
         desk = new_desk(seed=seed)
@@ -222,6 +222,30 @@ def test_the_gateway_that_hears_best_decides(residents, new_desk):
     fast = [snr_db for sf, snr_db in near_and_far if sf == 7]
     slow = [snr_db for sf, snr_db in near_and_far if sf == 12]
     assert sum(fast) / len(fast) > sum(slow) / len(slow) + 8
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_the_gateway_that_hears_best_decides(residents, best):
+    air, overheard = Air(Chance(1)), Overhearing()
+    air.attach(overheard)
+    chips = [Nearby(-20.0), Nearby(-20.0)]
+    chips[best] = Nearby(30.0)
+    settle(residents[:1], air, chips, Chance(1), start_utc_us=START_UTC_US, f_cnt_up={})
+    air.advance(60_000_000)
+    assert {tx.modulation.spreading_factor for tx in overheard.transmissions} == {7}
+    assert {tx.power_dbm_eirp for tx in overheard.transmissions} == {2.0}
+
+
+def test_each_device_has_a_crystal_of_its_own(residents):
+    offsets_ppm = []
+    for resident in residents:
+        simulated = device(resident, seed=str(resident.device.dev_eui))
+        frames = [simulated.talk() for _ in range(4)]
+        [ppm] = {round(frame.frequency_offset_hz / frame.frequency_hz * 1e6, 1) for frame in frames}
+        offsets_ppm.append(ppm)
+    assert all(abs(ppm) < 20 for ppm in offsets_ppm), "what makers of crystals for radios promise"
+    assert len(set(offsets_ppm)) > len(residents) // 2
+    assert max(map(abs, offsets_ppm)) > 4
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -254,7 +278,7 @@ def test_a_device_more_changes_nothing_for_the_others(residents):
         air = Air(Chance(1))
         overheard = Overhearing()
         air.attach(overheard)
-        settle(some, air, [NearChip()], Chance(1), start_utc_us=START_UTC_US, f_cnt_up={})
+        settle(some, air, [Nearby(20.0)], Chance(1), start_utc_us=START_UTC_US, f_cnt_up={})
         air.advance(120_000_000)
         return [tx for tx in overheard.transmissions if tx.sender == str(residents[0].device.dev_eui)]
 
@@ -275,8 +299,11 @@ class Overhearing:
         self.transmissions.append(transmission)
 
 
-class NearChip:
-    """A chip beside every device."""
+class Nearby:
+    """A chip that hears every device alike."""
+
+    def __init__(self, snr_db):
+        self.snr_db = snr_db
 
     def link_snr_db(self, sender, place, power_dbm_eirp):
-        return 20.0
+        return self.snr_db

@@ -263,11 +263,17 @@ async def test_a_disk_that_refuses_costs_patience_and_no_record(folder):
         await asyncio.sleep(0.3)
         assert store.facts().state == "failing"
         assert not waiting.done()
+        ((number, record),) = store.stranded(0, 10)
+        assert record.epoch != store.epoch, "its place in the log is not known yet"
+        store.subscribe("city")
+        store.was_sent_from_memory("city", [record])
         blocker.execute("ROLLBACK")
         blocker.close()
         assert await asyncio.wait_for(waiting, 30) == 2
         assert store.facts().state == "writing"
         assert store.books().stored == 2
+        assert store.stranded(number, 10) == []
+        assert (store.progress("city").acknowledged, store.progress("city").queued(store.head)) == (1, 0)
 
 
 def test_a_commit_that_failed_and_landed_all_the_same_is_not_written_twice(tmp_path):
