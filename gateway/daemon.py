@@ -59,6 +59,7 @@ LOOK_AT_DISK_S = 10.0
 def run(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     while asyncio.run(serve(settings, company, time_sources)) is Ending.AGAIN:
         log.warning("starting anew on the disk")
     return 0
@@ -117,7 +118,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             host, port = page.addresses[0]
             beside.append(company.attend(view, f"http://{host}:{port}", stop))
         async with _running(beside):
-            _look_for_garbage_rarely()
+            _let_what_is_there_be()
             hearing = asyncio.create_task(line.run(), name="line")
             notifier.ready(f"{len(drains)} destinations, {store.known.devices} devices")
             log.info("gateway %s is running, console on %s", eui, settings.console.listen)
@@ -132,11 +133,11 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
     return Ending.AGAIN if disk_is_back.is_set() else Ending.TOLD
 
 
-def _look_for_garbage_rarely() -> None:
+def _let_what_is_there_be() -> None:
+    """Modules, settings and devices stay as long as the gateway runs: no search for garbage need pass through them."""
     gc.unfreeze()  # what stayed from a run before this one
     gc.collect()
-    gc.freeze()  # what is there now stays: modules, settings, devices
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.freeze()
 
 
 def _open_store(settings: Settings, eui: GatewayEui) -> Store:

@@ -451,6 +451,7 @@ class LogReader:
         self._folder = folder
         self._seals = seals
         self._opened: tuple[PartFile, sqlite3.Connection, Seal | None] | None = None
+        self._closed: tuple[PartFile, int] | None = None  # the part read last, and its last position: no longer written
         self.damaged: set[int] = set()  # first positions of parts whose file, not only a record, is damaged
 
     def read(self, after: int, limit: int, head: int) -> list[tuple[int, bytes | None]]:
@@ -458,13 +459,19 @@ class LogReader:
 
         Positions that no part holds are left out. Empty when nothing is there.
         """
+        if self._closed is not None:  # a backlog goes on where it was: no need to look at the folder for each batch
+            part, last = self._closed
+            if part.first_position - 1 <= after < last and (rows := self._rows(part, after, limit, min(last, head))):
+                return rows
         parts = part_files(self._folder)
         for index, part in enumerate(parts):
-            last = parts[index + 1].first_position - 1 if index + 1 < len(parts) else head
+            is_closed = index + 1 < len(parts)
+            last = parts[index + 1].first_position - 1 if is_closed else head
             if last <= after or part.first_position > head:
                 continue
             rows = self._rows(part, max(after, part.first_position - 1), limit, min(last, head))
             if rows:
+                self._closed = (part, last) if is_closed else None
                 return rows
         return []
 
@@ -525,4 +532,4 @@ class LogReader:
         """Close what is open."""
         if self._opened is not None:
             self._opened[1].close()
-            self._opened = None
+            self._opened = self._closed = None
