@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Range = tuple[int, int]  # first and last position, both included
 
-PAGE_BYTES = 1_024  # a cursor is 200 bytes and saved each second: with 4,096 it cost more flash than the records
+PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
 
