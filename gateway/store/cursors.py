@@ -19,6 +19,7 @@ FILE_NAME = "cursors.sqlite3"
 
 Range = tuple[int, int]  # first and last position, both included
 
+PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
 
@@ -170,7 +171,9 @@ class CursorFile:
         """Open the file; `reading` beside whoever owns it."""
         file = folder / FILE_NAME
         self._db: sqlite3.Connection = (
-            open_readonly(file) if reading else open_database(file, "cursors", synchronous="NORMAL", any_thread=True)
+            open_readonly(file)
+            if reading
+            else open_database(file, "cursors", synchronous="NORMAL", page_size=PAGE_BYTES, any_thread=True)
         )
 
     def load(self, sink: str, epoch: str) -> Progress | None:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from gateway.errors import StorageError, StoreFull
@@ -189,7 +189,7 @@ class Store:
         record_log = RecordLog(folder / "log", str(gateway_eui), limits.max_bytes, seals)
         store = cls(folder, gateway_eui, record_log, seals, registry, commit_interval_s, limits)
         store._revision = registry.revision()
-        store.known.remember(registry.list())
+        store.known.remember(registry.each())
         store._recover_counters()
         store._recall_tail()
         store._measure()
@@ -442,7 +442,9 @@ class Store:
         in_tail = self.head - after
         if 0 < in_tail <= len(self._tail):
             start = len(self._tail) - in_tail
-            readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
+            readings = list(
+                islice(self._tail, start, start + limit)
+            )  # an index into a deque walks there anew each time
             records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
         rows = await self._rows(after, limit)
