@@ -13,8 +13,8 @@ commits of 2.3 records (a busy gateway, one commit a second) and of 64 (`bench/s
     2048 bytes          3 570            620
     4096 bytes          5 310            730
 
-Two records fit a page of 512; the few that are longer than one go on in pages of their own. A closed part then takes 296
-bytes a record instead of 259: a card has room for years, but it can only be written so often.
+Two records fit a page of 512; the few that are longer than one go on in pages of their own. A closed part then takes
+296 bytes a record instead of 259: a card has room for years, but it can only be written so often.
 
 A part for each day would be as cheap to write, but its size, and with it what damage or a deletion takes, would be
 whatever the day brought. No column but the position is indexed: an index costs a page for each record.
