@@ -275,6 +275,7 @@ class Session:
     skip_f_cnt_check: bool = False
     f_cnt_up: int | None = None  # the last uplink counter accepted, 32 bits; None before the first
     last_mic: bytes = b""  # MIC of that uplink: tells a repetition from a reset
+    conf_f_cnts: tuple[int, ...] | None = None  # 1.1: confirmed downlinks it may acknowledge, from its MAC state
 
 
 # --- the way up -----------------------------------------------------------------------------------------------------
@@ -303,6 +304,7 @@ class Refused:
     detail: str
     dev_addr: DevAddr | None = None
     dev_eui: DevEui | None = None  # known for repetitions, copies and replays
+    repeated: OpenedUplink | None = None  # a repetition, opened again: its sender may be waiting for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +324,7 @@ class OpenedUplink:
     payload: bytes  # FRMPayload, decrypted; MAC commands when f_port is 0
     gap_before: int  # counters that were never heard since the last accepted frame
     counter_reset: bool = False  # the device started again (accepted because its counter is not checked)
+    adr_ack_req: bool = False  # the device asks whether it is still heard
 
 
 @dataclass(frozen=True, slots=True)
