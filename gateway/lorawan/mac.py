@@ -2,7 +2,6 @@
 
     heard    what an uplink says: answers, questions, acknowledgements; the next state, and what is owed
     answer   what the next downlink says: what is owed, then requests, as far as there is room
-    windows  when and where the device listens for it
 
 All are functions of frozen values. The daemon keeps the new state and puts the frame on the air, in this order:
 
@@ -11,9 +10,9 @@ All are functions of frozen values. The daemon keeps the new state and puts the 
    `confirmed_sent` of it, because the acknowledgement of a 1.1 device is signed with that counter.
 3. A downlink that never went on the air (refused in every window) asked nothing: `Answer.unsent` is the state then.
 
-Power can go between any two of these. A state that was lost makes no harm, because requests can be asked twice, and
-`unsure` says what to do about receive windows: what a device has is either what the state says or what the network
-wants of it, because nothing else was ever asked. They are tried in turn until an answer shows which it is.
+Power can go between any two of these. A lost state does no harm to requests, which can be asked twice. What `unsure`
+does for receive windows (`windows.py`): what a device has is either what the state says or what the network wants of
+it, because nothing else was ever asked. They are tried in turn until an answer shows which it is.
 
 MAC commands travel in class A windows alone: devices ignore them elsewhere (TS001-1.0.4, 4.3.1.7 and chapter 5).
 
@@ -36,18 +35,17 @@ from gateway.lorawan.answers import (
     unanswered,
 )
 from gateway.lorawan.frame import F_OPTS_MAX
+from gateway.lorawan.join import JoinTerms
 from gateway.lorawan.mac_commands import read_uplink_commands, size_of, write_commands
 from gateway.lorawan.mac_state import Asked, InFlight, MacState, NamedChannel, RecentUplinks, RxSettings
-from gateway.lorawan.requests import due, fitting, uplink_frequencies
+from gateway.lorawan.requests import due, fitting
 from gateway.model import MacVersion
-from gateway.regions.region import CHANNEL_WIDTH_HZ
 
 if TYPE_CHECKING:
-    from gateway.lorawan.join import JoinTerms
     from gateway.lorawan.mac_commands import MacCommand
     from gateway.lorawan.requests import Wanted
-    from gateway.model import Device, OpenedUplink
-    from gateway.regions.region import ReceiveWindow, Region
+    from gateway.model import DevAddr, Device, OpenedUplink
+    from gateway.regions.region import Region
 
 MINOR = 1
 """The highest minor version of LoRaWAN 1.x spoken here."""
@@ -139,17 +137,6 @@ class Answer:
     adr: bool = False  # the ADR bit: the network controls the data rate
     needed: bool = False  # worth a downlink of its own
     more: bool = False  # something did not fit: FPending
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """When and where a device listens after an uplink, counted from its end."""
-
-    rx1: ReceiveWindow | None  # None: the plan has none for this uplink, or it is not sure where
-    rx1_delay_us: int
-    rx2: ReceiveWindow  # class C: also at once, and whenever the device does not send
-    rx2_delay_us: int
-    downlink_dwell: bool
 
 
 # --- up ---------------------------------------------------------------------------------------------------------------
@@ -402,33 +389,6 @@ def ordered(state: MacState, order: MacCommand) -> MacState:
     return replace(state, orders=(*others, order))
 
 
-def windows(state: MacState, uplink_hz: int, uplink_dr: int, region: Region) -> Windows:
-    """When and where the device listens after an uplink on this frequency, with this data rate of the region."""
-    rx = state.rx
-    dwell = state.tx_param is not None and state.tx_param.downlink_dwell
-    try:
-        rx1: ReceiveWindow | None = region.rx1(uplink_hz, uplink_dr, rx.rx1_dr_offset, dwell=dwell)
-    except ValueError:
-        rx1 = None
-    if state.rx1_unsure:
-        rx1 = None
-    moved = _moved_rx1(state, uplink_hz, region)
-    if rx1 is not None and moved is not None:
-        rx1 = replace(rx1, frequency_hz=moved)
-    delay_us = rx.rx1_delay_s * 1_000_000
-    rx2 = replace(region.rx2, frequency_hz=rx.rx2_frequency_hz, data_rate=rx.rx2_data_rate)
-    return Windows(rx1, delay_us, rx2, delay_us + region.receive_delay2_after_1_us, dwell)
-
-
-def _moved_rx1(state: MacState, uplink_hz: int, region: Region) -> int | None:
-    """Where DlChannelReq moved the RX1 of this uplink's channel; None when it did not."""
-    if not state.dl_frequencies_hz:
-        return None
-    moved, own = dict(state.dl_frequencies_hz), uplink_frequencies(state, region)
-    near = (index for index, hz in own.items() if abs(hz - uplink_hz) < CHANNEL_WIDTH_HZ // 2 and index in moved)
-    return next((moved[index] for index in near), None)
-
-
 # --- beginnings -------------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +416,12 @@ def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A") -> 
     return MacState(rx, enabled, channels=channels, device_class=device_class, conf_f_cnts=())
 
 
+def kept_terms(state: MacState, net_id: int, dev_addr: DevAddr) -> JoinTerms:
+    """What to offer after a rejoin of type 2: the receive settings that the device has and keeps."""
+    rx = state.rx
+    return JoinTerms(net_id, dev_addr, rx.rx2_data_rate, rx.rx1_dr_offset, rx.rx1_delay_s)
+
+
 def after_rejoin_2(old: MacState) -> MacState:
     """The state of a session that a rejoin of type 2 began: new keys and counters, the radio as it was."""
     return replace(
@@ -478,7 +444,9 @@ def restarted(state: MacState, base: MacState) -> MacState:
 def unsure(state: MacState, wanted: Wanted) -> MacState:
     """The state when newer ones may be lost, after a power cut: it may be older than what the device has.
 
-    The device's windows are then those of the state or those wanted; both are asked for again and tried in turn. Which
-    confirmed downlinks went out is not known, so an acknowledgement of a 1.1 device counts on half of its MIC.
+    The device's windows are then those of the state or those wanted; both are asked for again and tried in turn. What
+    was asked last is not known, so an answer to it is none; nor is which confirmed downlinks went out, so the
+    acknowledgement of a 1.1 device counts on half of its MIC.
     """
-    return replace(may_have_moved_rx1(may_have_rx(state, wanted.rx), wanted), conf_f_cnts=None)
+    state = may_have_moved_rx1(may_have_rx(state, wanted.rx), wanted)
+    return replace(state, asked=(), spoke=False, sticky=frozenset(), sticky_uplinks=0, conf_f_cnts=None)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from obedient_device import ObedientDevice
 from radio_bench import Bench, heard_frame
 
-from gateway.lorawan.mac import Answer, Heard, answer, heard, unsure, windows
+from gateway.lorawan.mac import Answer, Heard, answer, heard, unsure
 from gateway.lorawan.mac_state import MacState, RxSettings, initial
 from gateway.lorawan.requests import Wanted, wanted_by
+from gateway.lorawan.windows import windows
 from gateway.model import MacVersion, OpenedUplink
 from gateway.regions.eu868 import EU868
 

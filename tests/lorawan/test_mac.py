@@ -23,12 +23,13 @@ from gateway.lorawan.mac import (
     answer,
     confirmed_sent,
     heard_again,
+    kept_terms,
     ordered,
-    windows,
 )
 from gateway.lorawan.mac_state import AdrParam, MacState, NamedChannel, RejoinParam, RxSettings, initial
 from gateway.lorawan.requests import ASK_TIMES, ORDER_TIMES, REFUSED_UPLINKS, REST_UPLINKS, wanted_by
-from gateway.model import Fsk, MacVersion
+from gateway.lorawan.windows import join_windows, rejoin_windows, windows
+from gateway.model import DevAddr, Fsk, MacVersion
 from gateway.regions.eu868 import EU868
 
 CALM = replace(wanted_by(EU868), adr="off")  # nothing to ask
@@ -582,6 +583,23 @@ def test_an_uplink_outside_the_plan_has_rx2_alone():
     assert where.rx2 == EU868.rx2
 
 
+def test_a_window_that_may_have_been_moved_is_not_used():
+    assert windows(replace(initial(EU868), rx1_unsure=True), 868_100_000, 5, EU868).rx1 is None
+
+
+def test_a_join_is_answered_five_and_six_seconds_later_by_the_defaults():
+    where = join_windows(EU868, 868_100_000, 5)
+    assert (where.rx1.frequency_hz, where.rx1.data_rate, where.rx2) == (868_100_000, 5, EU868.rx2)
+    assert (where.rx1_delay_us, where.rx2_delay_us) == (5_000_000, 6_000_000)
+    assert join_windows(EU868, 868_100_000, 15).rx1 is None
+
+
+def test_a_rejoin_is_answered_where_the_session_listens():
+    where = rejoin_windows(replace(initial(EU868), rx=FAST_RX._replace(rx1_delay_s=1)), 868_100_000, 5, EU868)
+    assert (where.rx1.data_rate, where.rx2.data_rate) == (4, 3)
+    assert (where.rx1_delay_us, where.rx2_delay_us) == (5_000_000, 6_000_000)
+
+
 # --- beginnings -------------------------------------------------------------------------------------------------------
 
 
@@ -605,6 +623,8 @@ def test_a_rejoin_of_type_2_leaves_the_radio_as_it_was():
     state = after_rejoin_2(town.state)
     assert (state.rx, state.channels, state.enabled) == (town.state.rx, town.state.channels, town.state.enabled)
     assert (state.asked, state.in_flight, state.conf_f_cnts) == ((), None, ())
+    terms = kept_terms(town.state, 0x13, DevAddr(7))
+    assert after_join(terms, EU868).rx == town.state.rx
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------
