@@ -58,6 +58,7 @@ UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
+CHECKPOINT_RECORDS = 200_000  # sooner, too: reading these back takes one to two seconds on a Pi-sized core
 
 KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVED, Refusal.REPLAY}
 """What later keys, or a second look, can still make something of."""
@@ -148,6 +149,7 @@ class Store:
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
         self._checkpointed_s = time.monotonic()
+        self._checkpointed_head = 0
         self._limits = limits
         self._full = False
         self._refused = Losses()  # not yet on disk
@@ -198,7 +200,7 @@ class Store:
         return store
 
     def _recover_counters(self) -> None:
-        since = self._registry.checkpointed(self.epoch)
+        since = self._checkpointed_head = self._registry.checkpointed(self.epoch)
         recovered = 0
         for position, body in self._log.bodies_after(since):
             try:
@@ -561,7 +563,11 @@ class Store:
 
     async def _checkpoint_when_due(self) -> None:
         waited_s = time.monotonic() - self._checkpointed_s
-        if self.known.unsaved and (waited_s > CHECKPOINT_S or self.known.unsaved > CHECKPOINT_SESSIONS):
+        if self.known.unsaved and (
+            waited_s > CHECKPOINT_S
+            or self.known.unsaved > CHECKPOINT_SESSIONS
+            or self.head - self._checkpointed_head > CHECKPOINT_RECORDS
+        ):
             await self._save_checkpoint()
             self._checkpointed_s = time.monotonic()
 
@@ -647,6 +653,7 @@ class Store:
         except Exception:
             self.known.put_back(taken)
             raise
+        self._checkpointed_head = head
 
     def _measure(self) -> None:
         """Everything in the data folder counts: parts, logs of SQLite, cursors, quarantine."""
