@@ -46,6 +46,10 @@ FILE_NAME = "network.sqlite3"
 FIRST_JOINED_SESSION = 1 << 31
 """Sessions that were entered have lower numbers (`devices.sqlite3` counts them), those joined here this or higher."""
 
+SESSIONS_OFFERED = 2
+"""Sessions of a device that it was offered and not heard to use: the newest. Two, so that a join-request somebody
+recorded and sent again cannot push out the one that the device has just been given."""
+
 _SESSION = (
     "session_id, dev_eui, offered, dev_addr, mac_version, f_nwk_s_int_key, s_nwk_s_int_key, nwk_s_enc_key, app_s_key,"
     " f_cnt_up, last_mic"
@@ -99,7 +103,7 @@ class NetworkFile:
 
     def sessions(self) -> Iterator[JoinedSession]:
         """Every joined session by DevEUI, never all in memory at once; of one device the offered one comes last."""
-        query = f"SELECT {_SESSION} FROM session ORDER BY dev_eui, offered"  # noqa: S608 - constant text
+        query = f"SELECT {_SESSION} FROM session ORDER BY dev_eui, offered, session_id"  # noqa: S608 - constant text
         return (_joined(row) for row in self._db.execute(query))
 
     def sessions_of(self, dev_eui: DevEui) -> list[JoinedSession]:
@@ -113,14 +117,19 @@ class NetworkFile:
         return row[0] if row else None
 
     def keep_join(self, dev_eui: DevEui, history: str, session: Session, mac_state: str) -> tuple[Session, list[int]]:
-        """The nonces are spent, and the device is offered a session, in place of one it was offered before.
+        """The nonces are spent, and the device is offered a session, in place of the oldest it was offered before.
 
         The session with its number, and the numbers of those that are no more. Only after this may the join-accept
         be on the air.
         """
         with self._change() as db:
             db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
-            gone = self._drop(db, "SELECT session_id FROM session WHERE dev_eui=? AND offered", (bytes(dev_eui),))
+            gone = self._drop(
+                db,
+                "SELECT session_id FROM session WHERE dev_eui=? AND offered"
+                f" ORDER BY session_id DESC LIMIT -1 OFFSET {SESSIONS_OFFERED - 1}",
+                (bytes(dev_eui),),
+            )
             inserted = db.execute(
                 "INSERT INTO session (dev_eui, offered, dev_addr, mac_version, f_nwk_s_int_key, s_nwk_s_int_key,"
                 " nwk_s_enc_key, app_s_key) VALUES (?,1,?,?,?,?,?,?)",
@@ -143,11 +152,14 @@ class NetworkFile:
             db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
 
     def taken_up(self, dev_eui: DevEui, session_id: int) -> list[int]:
-        """The device uses this session: it is not only offered any more, and the others of the device are no more."""
+        """The device uses this session: it is not only offered any more, and those before it are no more.
+
+        One that was offered since stays: its accept may still be on the way.
+        """
         with self._change() as db:
             db.execute("UPDATE session SET offered=0 WHERE session_id=?", (session_id,))
             return self._drop(
-                db, "SELECT session_id FROM session WHERE dev_eui=? AND session_id<>?", (bytes(dev_eui), session_id)
+                db, "SELECT session_id FROM session WHERE dev_eui=? AND session_id<?", (bytes(dev_eui), session_id)
             )
 
     def forget(self, dev_euis: Collection[DevEui]) -> None:

@@ -281,11 +281,12 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    def keep_uplink(self, reading: Reading, session: Session | None) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session | None, *, soon: bool = False) -> asyncio.Future[int]:
         """The position of the reading, once it and its counter are durable. Kept in the order of calls.
 
-        Without a session it moves no counter: it was read again, and its device has gone on since.
-        StoreFull when the settings say that what is there counts more than what comes.
+        Without a session it moves no counter: it was read again, and its device has gone on since. `soon` when a device
+        waits for it to be on disk: then the commit interval does not count. StoreFull when the settings say that what
+        is there counts more than what comes.
         """
         if self._full:
             if not reading.reread:  # else it is where it was
@@ -294,7 +295,7 @@ class Store:
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        kept = self._writer.keep(reading, session.session_id if session else 0)
+        kept = self._writer.keep(reading, session.session_id if session else 0, soon=soon)
         self._stranded.waits(reading)
         return kept
 

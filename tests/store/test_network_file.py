@@ -43,15 +43,18 @@ def test_a_join_that_was_answered_is_known_after_a_start(network, tmp_path):
         assert again.served(kept.session_id).mac_state == "state"
 
 
-def test_a_device_has_the_session_it_uses_and_the_newest_it_was_offered(network):
+def test_a_device_has_the_session_it_uses_and_the_two_newest_it_was_offered(network):
     used, _ = network.keep_join(MUSEUM, "1", session(7), "")
     assert network.taken_up(MUSEUM, used.session_id) == []
-    first, _ = network.keep_join(MUSEUM, "2", session(7, dev_addr=8), "")
-    second, gone = network.keep_join(MUSEUM, "3", session(7, dev_addr=9), "")
+    first, second = (network.keep_join(MUSEUM, "2", session(7, dev_addr=address), "")[0] for address in (8, 9))
+    third, gone = network.keep_join(MUSEUM, "3", session(7, dev_addr=10), "")
     assert gone == [first.session_id]
-    assert [(one.session.dev_addr, one.offered) for one in network.sessions_of(MUSEUM)] == [(7, False), (9, True)]
+    assert [(one.session.dev_addr, one.offered) for one in network.sessions_of(MUSEUM)] == [
+        (7, False), (9, True), (10, True),
+    ]  # fmt: skip
     assert network.taken_up(MUSEUM, second.session_id) == [used.session_id]
     assert network.served(used.session_id).mac_state is None
+    assert [one.session.session_id for one in network.sessions_of(MUSEUM)] == [second.session_id, third.session_id]
 
 
 def test_a_bound_of_counters_never_falls(network):
