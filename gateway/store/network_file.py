@@ -126,9 +126,8 @@ class NetworkFile:
             db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
             gone = self._drop(
                 db,
-                "SELECT session_id FROM session WHERE dev_eui=? AND offered"
-                f" ORDER BY session_id DESC LIMIT -1 OFFSET {SESSIONS_OFFERED - 1}",
-                (bytes(dev_eui),),
+                "SELECT session_id FROM session WHERE dev_eui=? AND offered ORDER BY session_id DESC LIMIT -1 OFFSET ?",
+                (bytes(dev_eui), SESSIONS_OFFERED - 1),
             )
             inserted = db.execute(
                 "INSERT INTO session (dev_eui, offered, dev_addr, mac_version, f_nwk_s_int_key, s_nwk_s_int_key,"
