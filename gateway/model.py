@@ -287,6 +287,7 @@ class Refusal(StrEnum):
     CRC_NONE = "crc_none"  # sent without checksum: not a LoRaWAN uplink
     MALFORMED = "malformed"  # not a LoRaWAN frame
     NOT_UPLINK = "not_uplink"  # somebody's downlink or proprietary frame
+    JOINED = "joined"  # a join request or rejoin that was answered: what it said is in the session it led to
     JOIN_NOT_SERVED = "join_not_served"  # a join request or rejoin this gateway does not answer
     UNKNOWN_DEVICE = "unknown_device"  # no session has this DevAddr
     BAD_MIC = "bad_mic"  # sessions have this DevAddr, none made this frame
