@@ -194,14 +194,16 @@ class Region:
     def read_cf_list(self, cf_list: bytes) -> CfList | None:
         """What a CFList says to a device of this plan; None when it is not one, or of a type this plan does not take.
 
-        Bits of channels that the plan does not have are left out, trailing frequencies of 0 too.
+        Trailing frequencies of 0 are left out, and bits of channels that the plan does not have. A list of masks
+        without any bit leaves all channels on.
         """
         listed = cf_lists.read(cf_list)
         if listed is None or (listed.enabled is not None) != self.fixed_plan:
             return None
-        if listed.enabled is not None:
-            return cf_lists.CfList(enabled=listed.enabled & frozenset(range(len(self.channels))))
-        return listed
+        if listed.enabled is None:
+            return listed
+        everything = frozenset(range(len(self.channels)))
+        return cf_lists.CfList(enabled=listed.enabled & everything or everything)
 
     # --- the windows after an uplink ---------------------------------------------------------------------------------
 

@@ -96,13 +96,15 @@ def test_a_block_of_commands_is_judged_by_what_it_leads_to():
     assert us915.masked_by(ALL_72, ALL_72, ((7, 0), (0, 0xFF00))) == _span(8, 15)
 
 
-# brocaar/lorawan (Go), band/band_us902_928_test.go, GetLinkADRReqPayloadsForEnabledUplinkChannelIndices.
+# brocaar/lorawan (Go), band/band_us902_928_test.go, GetLinkADRReqPayloadsForEnabledUplinkChannelIndices; the last is
+# from Helium's erlang-lorawan, src/lora_chmask.erl, bits_test_.
 @pytest.mark.parametrize(
     ("wanted", "blocks"),
     [
         (_span(0, 7), ((7, 0), (0, 0x00FF))),
         (_span(8, 23), ((7, 0), (0, 0xFF00), (1, 0x00FF))),
         (_span(64, 71), ((7, 0x00FF),)),
+        (_span(8, 15) | {65}, ((7, 2), (0, 65280))),
     ],
 )
 def test_the_blocks_for_the_united_states_are_those_of_another_network(wanted, blocks):
@@ -115,7 +117,7 @@ def test_the_blocks_for_the_united_states_are_those_of_another_network(wanted, b
         ("EU868", frozenset({0, 1, 2, 7}), ((0, 0b10000111),)),
         ("US915", ALL_72, ((6, 0x00FF),)),
         ("US915", NARROW - {20}, ((6, 0), (1, 0xFFEF))),
-        ("AU915", _span(8, 15) | {65}, ((7, 0x0002), (0, 0xFF00))),
+        ("AU915", _span(16, 23) | {66}, ((7, 0x0004), (1, 0x00FF))),
         ("CN470", _span(0, 95), ((6, 0),)),
         ("CN470-26A", _span(0, 15), ((4, 0), (0, 0xFFFF))),
         ("CN470-20B", _span(0, 63), ((6, 0),)),
@@ -182,10 +184,30 @@ MASKS = [
 ]
 
 
-def test_five_frequencies_are_the_published_bytes():
-    eu868 = region_named("EU868")
-    assert eu868.cf_list(FREQUENCIES) == FREQUENCY_LIST
-    assert eu868.read_cf_list(FREQUENCY_LIST) == CfList(frequencies_hz=FREQUENCIES)
+# Helium's erlang-lorawan, src/lora_chmask.erl, join_cf_list_test_.
+HELIUM = [
+    ("EU868", (867.1, 867.3, 867.5, 867.7, 867.9), FREQUENCY_LIST.hex()),
+    ("AS923-1", (923.6, 923.8, 924.0, 924.2, 924.4), "20ee8cf0f58cc0fd8c90058d600d8d00"),
+    ("AS923-3", (917.0, 917.2, 917.4, 917.6, 917.8), "50ec8b20f48bf0fb8bc0038c900b8c00"),
+    ("AS923-4", (917.7, 917.9, 918.1, 918.3, 918.5), "a8078c780f8c48178c181f8ce8268c00"),
+    ("KR920", (922.7, 922.9, 923.1, 923.3), "f8ca8cc8d28c98da8c68e28c00000000"),
+]
+
+
+@pytest.mark.parametrize(("name", "mhz", "listed"), HELIUM)
+def test_five_frequencies_are_the_published_bytes(name, mhz, listed):
+    plan, frequencies = region_named(name), tuple(round(one * 1_000_000) for one in mhz)
+    assert plan.cf_list(frequencies) == bytes.fromhex(listed)
+    assert plan.read_cf_list(bytes.fromhex(listed)) == CfList(frequencies_hz=frequencies)
+
+
+# RP002-1.0.3, page 33, as Helium's erlang-lorawan has it.
+def test_bits_of_channels_that_are_not_there_are_ignored_and_no_bits_at_all_mean_all_channels():
+    us915 = region_named("US915")
+    for nothing in ("00" * 15 + "01", "00" * 9 + "ff" * 6 + "01"):
+        assert us915.read_cf_list(bytes.fromhex(nothing)) == CfList(enabled=ALL_72)
+    assert us915.read_cf_list(bytes.fromhex("01" + "00" * 8 + "ff" * 6 + "01")) == CfList(enabled=frozenset({0}))
+    assert region_named("CN470").read_cf_list(bytes.fromhex("00" * 11 + "80ffffff01")).enabled == {95}
 
 
 @pytest.mark.parametrize(("enabled", "listed"), MASKS)
