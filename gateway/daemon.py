@@ -32,6 +32,9 @@ from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
 from gateway.regions import region_named
+from gateway.serving.desk import DownlinkDesk
+from gateway.serving.mailbox import Mailbox
+from gateway.serving.queue import DownlinkQueue
 from gateway.status import GatewayView
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
@@ -96,14 +99,19 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         radio = parts.radio(settings, clock.stamp, store.counters)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
+        mailbox = Mailbox()
         drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
+            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=mailbox.take)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
-        control = _control(settings, store, decoder)
+        mailbox.open(*drains)
+        queue = DownlinkQueue(store, clock.stamp, told=mailbox.result, stirred=lambda _: None)
+        await queue.load()
+        desk = _desk(settings, store, decoder, queue, clock)
+        control = _control(settings, store, decoder, desk)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -114,6 +122,8 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             clock.keep(store.date_back),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
+            queue.keep(),
+            mailbox.run(desk),
             _feed_watchdog(notifier, line),
         ]
         beside += [drain.run() for drain in drains]
@@ -145,19 +155,28 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         opened.enter_context(Ownership(settings.store.path))
         eui = settings.gateway.eui or gateway_eui()
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
+        clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         for name in settings.sink:
             store.subscribe(name)
-        yield _control(settings, store, decoder)
+        queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
+        await queue.load()
+        yield _control(settings, store, decoder, _desk(settings, store, decoder, queue, clock))
+        await queue.look_after()
 
 
-def _control(settings: Settings, store: Store, decoder: Decoder) -> Control:
+def _desk(settings: Settings, store: Store, decoder: Decoder, queue: DownlinkQueue, clock: Clock) -> DownlinkDesk:
+    region, answers = region_named(settings.gateway.region), settings.network.answer
+    return DownlinkDesk(queue, decoder, store.device, region, clock.stamp, answers=answers)
+
+
+def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
     manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
-    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs)
+    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs, desk)
 
 
 def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:
