@@ -31,6 +31,7 @@ from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
+from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
 from gateway.status import GatewayView
 from gateway.store.owner import Ownership, can_be_written, memory_folder
@@ -93,7 +94,8 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        radio = parts.radio(settings, clock.stamp, store.counters)
+        ledger = AirtimeLedger(region_named(settings.gateway.region).sub_bands)
+        radio = parts.radio(settings, ledger, clock.stamp, store.counters)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [

@@ -53,11 +53,14 @@ class CounterEstimate:
         self._host_us = 0
 
     def heard(self, counter_us: int, host_us: int) -> bool:
-        """Learn from a frame that ended at `counter_us` and was told at `host_us`. True: the forwarder began anew."""
+        """Learn from a frame that ended at `counter_us` and was told at `host_us`.
+
+        True when this is another count than before: it is the first frame, or the forwarder began anew.
+        """
         expected_us = self.at(host_us)
         if expected_us is None:
             self._count_us, self._host_us = counter_us, host_us
-            return False
+            return True
         count_us = count_of(counter_us, expected_us)
         behind_us = expected_us - count_us
         if behind_us < 0 or behind_us > LAG_US:
