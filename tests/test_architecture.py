@@ -30,6 +30,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "wire": EVERYBODY | PURE,
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
+    "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE,
     "lns": EVERYBODY | PURE,
