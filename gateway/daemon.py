@@ -34,6 +34,7 @@ from gateway.model import TimeQuality
 from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
 from gateway.status import GatewayView
+from gateway.store.airtime_file import AirtimeFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
@@ -94,7 +95,10 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        ledger = AirtimeLedger(region_named(settings.gateway.region).sub_bands)
+        airtime = opened.enter_context(await asyncio.to_thread(_open_airtime, settings, store))
+        bands = region_named(settings.gateway.region).sub_bands
+        ledger = AirtimeLedger(bands, airtime.remembered, clock.stamp(), clock.dating.date)
+        await asyncio.to_thread(airtime.begin, ledger)
         radio = parts.radio(settings, ledger, clock.stamp, store.counters)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
@@ -114,6 +118,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
+            airtime.keep(),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
@@ -188,6 +193,19 @@ def _open_store(settings: Settings, eui: GatewayEui) -> Store:
     except DiskTrouble as trouble:
         log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
         return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)
+
+
+def _open_airtime(settings: Settings, store: Store) -> AirtimeFile:
+    """What was sent within the hour, on disk or in memory, wherever there is writing now."""
+    folder = settings.store.path
+    memory = memory_folder(folder)
+    if store.in_memory_because is None:
+        try:
+            return AirtimeFile(folder, memory, moves_in=True)
+        except DiskTrouble as trouble:
+            log.error("%s: air time is kept in memory", trouble.problem)  # noqa: TRY400
+            memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return AirtimeFile(memory, folder)
 
 
 async def _wait_for_the_disk(
