@@ -112,6 +112,18 @@ _ROWS = (
     _number("water_temperature", "°C", (-10, 130), 0.01, "of the water in the meter"),
     _number("pulse_count", "count", (0, _ENDLESS), 1, "pulses since the last message"),
     _number("pulse_total", "count", (0, _ENDLESS), 1, "pulses in all"),
+    _number("minimum_flow", "m3/h", (-10_000, 10_000), 0.001, "lowest flow of the period that ends at its time"),
+    _number("maximum_flow", "m3/h", (-10_000, 10_000), 0.001, "highest flow of the period that ends at its time"),
+    _number("minimum_water_temperature", "°C", (-10, 130), 0.01, "lowest of the period that ends at its time"),
+    _number("maximum_water_temperature", "°C", (-10, 130), 0.01, "highest of the period that ends at its time"),
+    _number("ambient_temperature", "°C", (-60, 125), 0.1, "of the air around a device that measures something else"),
+    _number("minimum_ambient_temperature", "°C", (-60, 125), 0.1, "lowest of the period that ends at its time"),
+    _number("maximum_ambient_temperature", "°C", (-60, 125), 0.1, "highest of the period that ends at its time"),
+    _number("acoustic_noise", "count", (0, 4094), 1, "in the pipe, the meter's own scale (Kamstrup); leaks are heard"),
+    _number("energy", "kWh", (0, 1_000_000_000), 0.001, "what a meter has counted"),
+    _number("power", "W", (-100_000_000, 100_000_000), 1, "now; negative where a meter counts both ways"),
+    _number("flow_temperature", "°C", (-40, 250), 0.01, "of the water that goes to the radiators (EN 1434: 0 to 180)"),
+    _number("return_temperature", "°C", (-40, 250), 0.01, "of the water that comes back from the radiators"),
     _flag("digital_input", "a contact or digital input is on"),
     _number("input_voltage", "V", (-1000, 1000), 0.000001, "at an analogue input"),
     # The device itself
@@ -130,6 +142,8 @@ _ROWS = (
     _flag("empty_pipe", "no water in the meter"),
     _flag("no_consumption", "nothing has been used for unusually long"),
     _flag("freezing", "the water is close to freezing"),
+    _flag("low_temperature", "below the lowest the device was set to accept, or the maker's limit"),
+    _flag("high_temperature", "above the highest the device was set to accept, or the maker's limit"),
     _flag("tilt", "the device does not stand as it should"),
     _flag("fire", "hot as in a fire"),
 )
@@ -154,6 +168,8 @@ UNIT_CODES: Mapping[str, str] = MappingProxyType(
         "m3": "MTQ",
         "m3/h": "MQH",
         "V": "VLT",
+        "W": "WTT",
+        "kWh": "KWH",
     },
 )
 """Unit of the vocabulary to its UN/CEFACT Recommendation 20 code, as NGSI wants it in `unitCode`."""
