@@ -179,28 +179,3 @@ def test_a_log_of_the_future_is_doubted():
     assert decode(METER, message, "2026-03-14T08:00:00Z")["warnings"] == []
     (doubt,) = decode(METER, message, "2026-03-12T08:00:00Z")["warnings"]
     assert doubt.startswith("the meter's log is of 2026-03-14T06:00:00Z, but")
-
-
-# --- downlinks ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        # The maker's manual CMi4110 v1.3, table 13 and its example.
-        ({"most_transmissions_a_day": 24}, "00210118"),
-        ({"transmit_interval_min": 60}, "0006023c00"),
-        ({"eco_mode": True}, "000f0101"),
-        ({"message_format": 3}, "00070103"),
-    ],
-)
-def test_elvaco_takes_settings(command, expected):
-    found = workbench.encode(CATALOGUE, "elvaco/cmi4100", command, None, {})
-    assert (found["hex"], found["f_port"]) == (expected, 2)
-
-
-def test_what_is_no_setting_is_refused():
-    for command in ({}, {"eco_mode": 2}, {"transmit_interval_min": "60"}, {"reboot": True}, {"eco_mode": 1, "a": 1}):
-        assert workbench.encode(CATALOGUE, "elvaco/cmi4100", command, None, {})["errors"]
-    told = workbench.encode(CATALOGUE, "kamstrup/flowiq_2200", {"eco_mode": 1}, None, {})["errors"]
-    assert told == ["no downlinks of this meter are known"]
