@@ -33,6 +33,11 @@ COMMANDS = [
     ("milesight/am307", {"fetch_history": [1665561758, 1665561759]}, "fd6c9e7446639f744663", 85),
     ("milesight/am319", {"clear_history": True, "stop_transmit": True}, "ff2701fd6dff", 85),
     ("milesight/em300_di", {"clear_counter": True}, "ff4e0100", 85),
+    # The maker's wiki: LDDS75 and LHT65N user manuals, the examples of their downlinks.
+    ("dragino/ldds75", {"report_interval_s": 30}, "0100001e", 2),
+    ("dragino/ldds75", {"reboot": True}, "04ff", 2),
+    ("dragino/lht65n", {"device_status": True}, "2601", 2),
+    ("dragino/lht65n", {"fetch_history": [1606808400, 1606812000]}, "315fc5f3505fc6016005", 2),
     # The maker's manual CMi4110 v1.3, table 13 and its example.
     ("elvaco/cmi4100", {"most_transmissions_a_day": 24}, "00210118", 2),
     ("elvaco/cmi4100", {"transmit_interval_min": 60}, "0006023c00", 2),
