@@ -38,6 +38,32 @@ COMMANDS = [
     ("dragino/ldds75", {"reboot": True}, "04ff", 2),
     ("dragino/lht65n", {"device_status": True}, "2601", 2),
     ("dragino/lht65n", {"fetch_history": [1606808400, 1606812000]}, "315fc5f3505fc6016005", 2),
+    # github.com/Watteco/Codec-API-LoRaWAN, devices/th/examples.json.
+    ("watteco/th", {"read": "firmware"}, "110000000002", 125),
+    ("watteco/th", {"confirmed": True}, "1105800400000801", 125),
+    ("watteco/th", {"reboot": True}, "1150005000", 125),
+    ("watteco/th", {"retries": 3}, "1105800400012003", 125),
+    ("watteco/pulse_senso", {"rejoin_min": 60}, "1150800400003c", 125),
+    # The maker's technical reference manuals: MOTION V2, page 15, and PULSE V3, page 20.
+    ("adeunis/temp", {"read_registers": [300, 320, 332]}, "40001420", 1),
+    ("adeunis/comfort", {"read": "configuration"}, "01", 1),
+    ("adeunis/comfort", {"write_registers": {"320": "00aa"}}, "411400aa", 1),
+    ("adeunis/pulse", {"add_pulses": 80, "channel": "b"}, "0400000050", 1),
+    # ChirpStack's device profiles, vendors/decentlab/codecs/test_encode_dl-rhc.json.
+    ("decentlab/dl_sht35", {"sampling_period_s": 3600}, "00020e1048a4", 1),
+    # The Things Network's device repository, vendor/dingtek/df702-codec.yaml and dc410-codec.yaml.
+    ("dingtek/df702", {"report_interval_h": 4}, b"80029999010481".hex(), 3),
+    ("dingtek/df702", {"detection_interval_min": 10}, b"80029999080A81".hex(), 3),
+    ("dingtek/df702", {"full_alarm_cm": 35}, b"80029999022381".hex(), 3),
+    ("dingtek/df702", {"fire_alarm_celsius": 70}, b"80029999034681".hex(), 3),
+    ("dingtek/df702", {"tilt_alarm_degrees": 45}, b"80029999042D81".hex(), 3),
+    ("dingtek/dc410", {"tilt_alarm": True}, b"80029999090A81".hex(), 3),
+    ("dingtek/dc410", {"range_m": 5}, b"80029999091381".hex(), 3),
+    # The maker's manual of the IWM-LR3, page 21.
+    ("bmeters/iwm_lr3", {"read": "firmware"}, "0700000000", 1),
+    ("bmeters/iwm_lr3", {"reboot": True}, "0a0000000104", 1),
+    ("bmeters/iwm_lr3", {"set_counter": 864}, "1600000006040000036000", 1),
+    ("bmeters/iwm_lr3", {"clear_alarms": True}, "29000000050400000000", 1),
     # The maker's manual CMi4110 v1.3, table 13 and its example.
     ("elvaco/cmi4100", {"most_transmissions_a_day": 24}, "00210118", 2),
     ("elvaco/cmi4100", {"transmit_interval_min": 60}, "0006023c00", 2),

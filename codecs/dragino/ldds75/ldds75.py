@@ -9,9 +9,9 @@ Port 5 (LB): model, firmware, band and battery.
 
 Confirmed by published messages: port 2. Not confirmed by a message: ports 3 and 5.
 The published decoders disagree about the probe of the DDS75-LB: tenths of a degree in one, hundredths in another;
-`steps_per_degree` decides. Battery bit 12 marks a message of DDS75-LB with several distances, whose bytes 2 to 7 are not
-described: it is not read. Inferred: that a probe at 0x7FFF is missing; one that is missing is said to send 0 as well,
-which cannot be told from ice.
+`steps_per_degree` decides. Battery bit 12 marks a message of DDS75-LB with several distances, whose bytes 2 to 7 are
+not described: it is not read. Inferred: that a probe at 0x7FFF is missing; one that is missing is said to send 0 as
+well, which cannot be told from ice.
 """
 
 from datetime import datetime, timezone
