@@ -95,9 +95,9 @@ def decode(payload, port, variables, recv_time=None):
         for row in data["samples"]:
             volumes(row, weights, warnings)
             if recv_time is not None:
-                at = recv_time - row["age_s"]
+                at = max(recv_time - row["age_s"], 0)
                 found += measured(row, at)
-                row["time"] = datetime.fromtimestamp(max(at, 0), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                row["time"] = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"data": data, "warnings": warnings, "measurements": found}
 
 

@@ -67,48 +67,22 @@ EXTENDED = {  # behind FB and FD
     0xFD74: (0, 1, "battery_days", "d"),
 }
 NUMBERS = {  # taken as they are, unsigned
-    0x78: "fabrication_number",
-    0xFD08: "access_number",
-    0xFD0C: "version",
-    0xFD0D: "hardware_version",
-    0xFD0E: "firmware_version",
-    0xFD0F: "software_version",
-    0xFD17: "error_flags",
-    0xFD1B: "digital_input",
-}
-MAKERS = {  # codes behind FF
-    "kamstrup": {"25": "infocode", "1b": "acoustic_noise", "1c": "acoustic_noise", "16": "configuration_number"},
-    "sensus": {},
-    "elvaco": {},
-    "": {},
-}
+    0x78: "fabrication_number", 0xFD08: "access_number", 0xFD0C: "version", 0xFD0D: "hardware_version",
+    0xFD0E: "firmware_version", 0xFD0F: "software_version", 0xFD17: "error_flags", 0xFD1B: "digital_input",
+}  # fmt: skip
+KAMSTRUP = {"25": "infocode", "1b": "acoustic_noise", "1c": "acoustic_noise", "16": "configuration_number"}
+MAKERS = {"kamstrup": KAMSTRUP, "sensus": {}, "elvaco": {}, "": {}}  # codes behind FF
 # Elvaco's message formats: those with records (standard, compact, scheduled, combined, clock) and those with JSON text
-ELVACO_RECORDS = {*range(0x23), 0x3B, 0x3C, 0xFA} - {0x02, 0x07, 0x11, 0x17, 0x20}
 ELVACO_TEXT = {0x02, 0x07, 0x11, 0x17, 0x20}
+ELVACO_RECORDS = {*range(0x23), 0x3B, 0x3C, 0xFA} - ELVACO_TEXT
 ELVACO_PORT = 2
 NO_NOISE = 0x0FFF  # Kamstrup's mark of an acoustic noise level that could not be measured
-INFOCODE = (
-    "empty_pipe",
-    "backflow",
-    "leak",
-    "burst",
-    "tamper",
-    "low_battery",
-    "low_temperature",  # of the air around the meter
-    "high_temperature",
-)
+# Kamstrup's infocode, from its lowest bit; the temperature is that of the air around the meter
+INFOCODE = ("empty_pipe", "backflow", "leak", "burst", "tamper", "low_battery", "low_temperature", "high_temperature")
 MEASURED = {
-    "volume": "m3",
-    "reverse_volume": "m3",
-    "flow": "m3/h",
-    "water_temperature": "°C",
-    "ambient_temperature": "°C",
-    "energy": "kWh",
-    "power": "W",
-    "flow_temperature": "°C",
-    "return_temperature": "°C",
-    "acoustic_noise": "count",
-}
+    "volume": "m3", "reverse_volume": "m3", "flow": "m3/h", "water_temperature": "°C", "ambient_temperature": "°C",
+    "energy": "kWh", "power": "W", "flow_temperature": "°C", "return_temperature": "°C", "acoustic_noise": "count",
+}  # fmt: skip
 EXTREMES = ("flow", "water_temperature", "ambient_temperature")
 
 
@@ -151,7 +125,7 @@ def read_settings(variables):
     if meter not in ("water", "heat"):
         raise UnreadableError(f"variable meter is {meter!r}, water or heat is needed")
     offset = variables.get("utc_offset_min", "0")
-    if not offset.removeprefix("-").isdecimal() or not offset.isascii() or abs(int(offset[:6])) > 1440:
+    if not (offset.isascii() and offset.removeprefix("-").isdecimal() and len(offset) < 6 and abs(int(offset)) <= 1440):
         raise UnreadableError(f"variable utc_offset_min is {offset!r}, a whole number from -1440 to 1440 is needed")
     secrets = {}
     for name, size in (("mbus_key", 16), ("mbus_address", 8)):
