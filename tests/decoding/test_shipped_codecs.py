@@ -63,6 +63,17 @@ def test_every_codec_has_examples_and_every_variable_a_description(entry):
     assert '"""' in entry.script.read()[:10]  # where the facts come from stands first
 
 
+def test_the_catalogue_s_page_names_every_codec():
+    page = (shipped_folder() / "README.md").read_text()
+    assert [name for name in CATALOGUE.entries if f"`{name}`" not in page] == []
+
+
+def test_a_linked_codec_stays_within_the_catalogue():
+    """A family's file lies in its vendor's folder; the wheel holds a copy for each device."""
+    for entry in ENTRIES:
+        assert shipped_folder().resolve() in entry.script.path.resolve().parents
+
+
 # --- Heyliot Heywaste -----------------------------------------------------------------------------------------------
 
 HEYWASTE = "heyliot/heywaste"
