@@ -168,10 +168,37 @@ def test_a_profile_is_walked_back_from_its_base(control, elements, expected):
     assert older[::-1] == expected
 
 
-def test_a_profile_of_months():
-    found = decode(METER, "78446d002041334413e80300004d93130471fe0a14")["measurements"]
-    months = [("2026-03-01", 1.0), ("2026-01-01", 0.97), ("2026-02-01", 0.99)]
-    assert [(item["time"][:10], item["value"]) for item in found] == months
+def test_a_profile_by_months_is_in_data_only():
+    found = decode(METER, "78446d002041334413e80300004d93130471fe0a14")
+    assert [item["time"][:10] for item in found["measurements"]] == ["2026-03-01"]
+    assert found["warnings"] == ["the profile of volume: spacing 254 of unit 3 is not known"]
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "alarms"),
+    [
+        # The Things Network's device repository, vendor/sensus/iperl-oms.js: the bits it asks for.
+        ("00", "", set()),
+        ("04", "", {"low_battery"}),
+        ("90", "", {"leak", "temporary_error"}),
+        ("50", "", {"tamper", "temporary_error"}),
+        ("30", "", {"empty_pipe", "temporary_error"}),
+        ("48", "", {"permanent_error"}),
+        ("80", "", set()),
+        ("00", "02fd170100", {"tamper"}),
+        ("00", "02fd174000", {"tamper"}),
+        ("00", "02fd170200", {"low_battery"}),
+        ("00", "02fd171000", {"permanent_error"}),
+        ("00", "02fd178004", {"leak"}),
+        ("00", "02fd178018", {"empty_pipe", "burst"}),
+        ("00", "02fd178020", {"sensor_error"}),
+        ("00", "02fd170004", set()),
+    ],
+)
+def test_iperl_alarms(status, flags, alarms):
+    found = decode("sensus/iperl", f"7a06{status}0000{flags}")
+    assert {item["quantity"] for item in found["measurements"] if item["value"] is True} == alarms
+    assert {"leak", "tamper", "empty_pipe"} <= {item["quantity"] for item in found["measurements"]}
 
 
 def test_a_log_of_the_future_is_doubted():

@@ -6,21 +6,24 @@ variables. Sources:
 - EN 13757-3:2018 and OMS specification volume 2, as others read them: wmbusmeters, libmbus, and the parser Kamstrup
   publishes (The Things Network's device repository, vendor/kamstrup/mbusparser.js), whose tables quote the standard.
 - Kamstrup (flowIQ 2200, MULTICAL 21): the codes behind FF and the bits of the infocode, from that parser.
-- Sensus iPERL: header, volume, time and hourly profile, from the example of vendor/sensus/iperl-codec.yaml.
+- Sensus iPERL: header, volume, time and hourly profile from the example of vendor/sensus/iperl-codec.yaml, the meaning
+  of status and error flags from the script beside it (iperl-oms.js).
 - Elvaco CMi41xx: no header, one byte of message format before the records; from the maker's manuals (CMi4110 v1.3,
   CMi4130 v1.1, CMi4160 02/2021) and the examples of vendor/elvaco/*.yaml.
 - AES-128: FIPS 197; mode 5 of OMS (CBC, initial value from address and access number) after OMS volume 2, annex N.
 
 Confirmed by the examples beside this file: headers 72, 78 and 7A, mode 5, BCD and integers, types F and G, storage
-numbers, inverse compact profiles. Not confirmed by a message: types I and J, real numbers, month spacing, the codes
-of units that no example has. Inferred: that the meter's clock keeps UTC unless `utc_offset_min` says otherwise.
+numbers, inverse compact profiles. Not confirmed by a message: type I, real numbers, the codes of units that no example
+has, the alarms of the iPERL but for its battery (a status of 90 is a leak or a burst, of 30 an empty pipe or a sensor
+out of range: the first is told). Inferred: that the meter's clock keeps UTC unless `utc_offset_min` says otherwise.
 
-Not read, and told so: encryption other than mode 5, units in plain text, profiles other than the inverse compact one.
+Not read, and told so: encryption other than mode 5, units in plain text, profiles other than the inverse compact one,
+profiles by months.
 A record with an unknown unit is passed on as hex: its length is known. A value of an earlier time whose time the
 message does not tell is in `data` only.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from struct import unpack
 
 UTC = timezone.utc  # noqa: UP017 - datetime.UTC is an attribute of the module
@@ -86,6 +89,11 @@ MEASURED = {
 EXTREMES = ("flow", "water_temperature", "ambient_temperature")
 
 
+# iPERL: bits that have to be set together in the status; and in the error flags, whose bit 7 opens the second byte
+SENSUS_STATUS = {"leak": 0x90, "tamper": 0x50, "empty_pipe": 0x30}
+SENSUS_FLAGS = {"tamper": 0x41, "low_battery": 0x0A, "permanent_error": 0x10}
+SENSUS_MORE_FLAGS = {"leak": 0x0400, "empty_pipe": 0x0800, "burst": 0x1000, "sensor_error": 0x2000}
+
 # What Elvaco's modules take as a downlink: type, bytes, least, most
 SETTINGS = {
     "transmit_interval_min": (0x06, 2, 5, 1440),
@@ -110,7 +118,7 @@ def decode(payload, port, variables, recv_time=None):
         return {"data": {**data, "raw": payload.hex()}, "errors": [str(error)]}
     times = {record["storage"]: record["at"] for record in read if record["name"] == "time" and "at" in record}
     walk_profiles(read, times, warnings)
-    found = status_flags(data) + measurements(read, times, settings, warnings)
+    found = alarms(data, read, settings["maker"]) + measurements(read, times, settings, warnings)
     latest = max(times.values(), default=0)
     if recv_time is not None and latest > recv_time + AHEAD_S:
         warnings.append(f"the meter's log is of {iso(latest)}, but the message was heard at {iso(recv_time)}")
@@ -200,12 +208,21 @@ def decrypted(body, blocks, access, address, key, start):
     return plain + body[size:]
 
 
-def status_flags(data):
+def alarms(data, records, maker):
+    """The flags of the header's status, and what Sensus makes of it and of its error flags."""
     status = data.get("status")
     if status is None:
         return []
     bits = (("low_battery", 0x04), ("permanent_error", 0x08), ("temporary_error", 0x10))
-    return [{"quantity": name, "value": bool(status & bit), "unit": ""} for name, bit in bits]
+    flags = {name: bool(status & bit) for name, bit in bits}
+    if maker == "sensus":
+        flags |= {name: status & code == code for name, code in SENSUS_STATUS.items()}
+        errors = next((record.get("value") for record in records if record["name"] == "error_flags"), None)
+        if errors is not None:
+            flags |= {name: bool(errors & bit) for name, bit in SENSUS_FLAGS.items()}
+        if errors is not None and errors & 0x80:
+            flags |= {name: bool(errors & bit) for name, bit in SENSUS_MORE_FLAGS.items()}
+    return [{"quantity": name, "value": value, "unit": ""} for name, value in flags.items()]
 
 
 # --- records --------------------------------------------------------------------------------------------------------
@@ -457,20 +474,10 @@ def walk(profile, base, time):
 
 
 def earlier(time, unit, spacing):
-    """One spacing before; None for a spacing that is not known. 254 stands for 1, 3 or 6 months."""
+    """One spacing before; None for a spacing that is not known (months among them)."""
     if 1 <= spacing <= 250:
         return max(time - spacing * (1, 60, 3600, 86400)[unit], 0)
-    months = {3: 1, 2: 3, 1: 6}.get(unit) if spacing == 254 else None
-    if months is None:
-        return None
-    moment = datetime.fromtimestamp(time, UTC)
-    for _ in range(months):
-        moment = moment.replace(day=1) - timedelta(days=1)
-    try:
-        moment = moment.replace(day=datetime.fromtimestamp(time, UTC).day)
-    except ValueError:
-        return None
-    return int(moment.timestamp())
+    return None
 
 
 # --- measurements ---------------------------------------------------------------------------------------------------

@@ -7,15 +7,17 @@ Port 1, 28 bytes: error flags (the top bit: no water is sensed), all water ever 
 under load and at rest, lowest and highest water temperature, temperature around. Port 6: answers, which may hold the
 same.
 
-Confirmed by the tests: all fields above. Not described: bytes 0 to 3 and 10 to 21. The published versions disagree
-about the leak state: 3 medium and 4 large in one, 2 and 3 in another; 2 is therefore told in `data` with a warning,
-and sets no flag. Inferred: that no sensed water is an empty pipe; which period the lowest and highest temperature are
-of (since the last report).
+Confirmed by the tests: all fields above. Not described: bytes 0 to 3 and 10 to 21. Leak states 3 and 4 are a medium and
+a large leak; the small ones of the maker's platform are not told over the air. Older versions send an alarm at once on
+port 2, in the same form. Inferred: that no sensed water is an empty pipe; which period the lowest and highest
+temperature are of (since the last report).
 """
 
 REPORT = 28
 NOT_SENSING = 0x8000
 REVERSE = 384
+NOT_SENSING_ERRORS = (419, 421)
+LEAKS = (3, 4)
 LOW_BATTERY_MV = 3100
 STATUSES = {0: "ok", 1: "command error", 2: "payload error", 3: "value error"}
 TYPES = {0: "none", 1: "status", 2: "hardware", 4: "settings"}
@@ -23,11 +25,11 @@ STATES = {3: "ready", 4: "pipe selection", 5: "metering"}
 
 
 def decode(payload, port, variables):
-    if port == 1:
+    if port in (1, 2):
         return report(payload, 0)
     if port == 6:
         return answer(payload)
-    return failed(payload, f"port {port} is not known: 1 reports, 6 answers")
+    return failed(payload, f"port {port} is not known: 1 and 2 reports, 6 answers")
 
 
 def failed(payload, error):
@@ -60,21 +62,21 @@ def report(payload, begin):
         "ambient_temperature": celsius(body[27]),
     }
     warnings = []
-    if error not in (0, REVERSE):
+    if error not in (0, REVERSE, *NOT_SENSING_ERRORS):
         warnings.append(f"error {error}: contact the maker")
     values = [("volume", "m3")]
     values += [(name, "°C") for name in data if name.endswith("temperature")]
     found = [{"quantity": name, "value": data[name], "unit": unit} for name, unit in values]
     found.append({"quantity": "battery_voltage", "value": rest / 1000, "unit": "V"})
     alarms = {
-        "empty_pipe": bool(flags & NOT_SENSING),
+        "empty_pipe": bool(flags & NOT_SENSING) or error in NOT_SENSING_ERRORS,
         "backflow": error == REVERSE,
         "low_battery": rest <= LOW_BATTERY_MV,
     }
-    if state == 2:
-        warnings.append("leak state 2 is a medium leak in one version of the maker's codec and none in another")
+    if state > max(LEAKS):
+        warnings.append(f"offset {begin + 22}: leak state {state} is not known")
     else:
-        alarms["leak"] = state > 2
+        alarms["leak"] = state in LEAKS
     found += [{"quantity": name, "value": value, "unit": ""} for name, value in alarms.items()]
     return {"data": data, "warnings": warnings, "measurements": found}
 
