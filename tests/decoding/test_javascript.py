@@ -74,7 +74,7 @@ FORMS = {
     "an assignment": "globalThis.decodeUplink = function (input) { return { data: { n: input.bytes[1] } }; };",
     "an undeclared variable": "decodeUplink = function (input) { return { data: { n: input.bytes[1] } }; };",
     "strict mode": "'use strict';\nfunction decodeUplink(input) { return { data: { n: input.bytes[1] } }; }",
-    "a bundle": "(function (root) { root.decodeUplink = function (i) { return { data: { n: i.bytes[1] } }; }; })(this);",
+    "a bundle": "(function (r) { r.decodeUplink = function (i) { return { data: { n: i.bytes[1] } }; }; })(this);",
     "The Things Network v2": "function Decoder(bytes, port) { return { n: port === 5 && bytes[1] }; }",
     "ChirpStack v3": "function Decode(fPort, bytes, variables) { return { n: fPort === 5 && variables && bytes[1] }; }",
     "TS013 before the older forms": """
@@ -98,8 +98,11 @@ FORMS = {
     """,
     "CommonJS with an older form": "module.exports.Decoder = function (bytes, port) { return { n: bytes[1] }; };",
     "an ES module": "export function decodeUplink(input) {\n  return { data: { n: input.bytes[1] } };\n}\n",
-    "an ES module with a list": "const f = (i) => ({ data: { n: i.bytes[1] } });\nvar decodeUplink = f;\nexport { decodeUplink };",
-    "an ES module with a default": "export default { decodeUplink(input) { return { data: { n: input.bytes[1] } }; } };",
+    "an ES module with a list": """
+        const decodeUplink = (input) => ({ data: { n: input.bytes[1] } });
+        export { decodeUplink };
+    """,
+    "an ES module with a default": "export default { decodeUplink(i) { return { data: { n: i.bytes[1] } }; } };",
     "an import of Buffer": """
         import { Buffer } from "buffer";
         export function decodeUplink(input) { return { data: { n: Buffer.from(input.bytes).readUInt8(1) } }; }
@@ -113,8 +116,11 @@ FORMS = {
           with ({ n: total - 1 }) { return { data: { n: n } }; }
         }
     """,
-    "a class": "class Codec { decode(b) { return b[1]; } }\nlet decodeUplink = (i) => ({ data: { n: new Codec().decode(i.bytes) } });",
-    "ECMAScript of 2020": "const decodeUplink = ({ bytes }) => ({ data: { n: Number(BigInt(bytes?.[1] ?? 9)), ...{} } });",
+    "a class": """
+        class Codec { decode(bytes) { return bytes[1]; } }
+        let decodeUplink = (input) => ({ data: { n: new Codec().decode(input.bytes) } });
+    """,
+    "ECMAScript of 2020": "const decodeUplink = ({ bytes }) => ({ data: { n: Number(BigInt(bytes?.[1] ?? 9)) } });",
 }
 
 
@@ -195,7 +201,7 @@ FAILURES = {
     "function decodeUplink() { throw undefined; }": 'it threw "undefined"',
     "function decodeUplink() { throw { code: 7 }; }": '{"code":7}',
     "\n\nfunction decodeUplink() {\n  return nothing.there;\n}": "nothing is not defined (line 4)",
-    "function inner() {\n  throw new RangeError('far');\n}\nfunction decodeUplink() { inner(); }": "RangeError: far (line 2)",
+    "function f() {\n  throw new RangeError('far');\n}\nfunction decodeUplink() { f(); }": "RangeError: far (line 2)",
     "function decodeUplink() { var d = {}; d.d = d; return { data: d }; }": "circular",
     "function decodeUplink() { return { data: { n: 5n } }; }": "BigInt",
     "function decodeUplink() { require('fs'); }": "require is not defined",
