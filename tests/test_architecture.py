@@ -109,6 +109,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 
 
