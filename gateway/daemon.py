@@ -33,6 +33,7 @@ from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
 from gateway.regions import region_named
 from gateway.serving.desk import DownlinkDesk
+from gateway.serving.mailbox import Mailbox
 from gateway.serving.queue import DownlinkQueue
 from gateway.status import GatewayView
 from gateway.store.owner import Ownership, can_be_written, memory_folder
@@ -98,16 +99,19 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         radio = parts.radio(settings, clock.stamp, store.counters)
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
+        mailbox = Mailbox()
         drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
+            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=mailbox.take)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
-        queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
+        mailbox.open(*drains)
+        queue = DownlinkQueue(store, clock.stamp, told=mailbox.result, stirred=lambda _: None)
         await queue.load()
-        control = _control(settings, store, decoder, _desk(settings, store, decoder, queue, clock))
+        desk = _desk(settings, store, decoder, queue, clock)
+        control = _control(settings, store, decoder, desk)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -119,6 +123,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             queue.keep(),
+            mailbox.run(desk),
             _feed_watchdog(notifier, line),
         ]
         beside += [drain.run() for drain in drains]

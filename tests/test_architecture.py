@@ -48,7 +48,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
     "downlink": EVERYBODY | PURE | {"radio.concentrator"},
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
-    "serving": EVERYBODY | PURE,
+    "serving": EVERYBODY | PURE | {"downlink"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},

@@ -25,6 +25,8 @@ FASTER: Mapping[int, Lora | Fsk] = MappingProxyType({6: Lora(7, 250_000), 7: Fsk
 
 SF6_AND_SF5: Mapping[int, Lora] = MappingProxyType({12: Lora(6, 125_000), 13: Lora(5, 125_000)})
 
+DATA_RATES: Mapping[int, Lora | Fsk] = MappingProxyType({**LORA_125, **FASTER, **SF6_AND_SF5})
+
 RX1_DOWN: Mapping[int, tuple[int, ...]] = MappingProxyType(
     {
         0: (0, 0, 0, 0, 0, 0),
@@ -41,9 +43,34 @@ RX1_DOWN: Mapping[int, tuple[int, ...]] = MappingProxyType(
 )
 """The RX1 data rate of plans in which an offset only slows down. The rate below DR12 is DR5."""
 
-NOT_DEFINED = None
+RX1_UP_AND_DOWN: Mapping[int, tuple[int, ...]] = MappingProxyType(
+    {
+        up: (*RX1_DOWN[up], *faster)
+        for up, faster in {
+            0: (1, 2),
+            1: (2, 3),
+            2: (3, 4),
+            3: (4, 5),
+            4: (5, 6),
+            5: (6, 7),
+            6: (7, 7),
+            7: (7, 7),
+            12: (13, 13),
+            13: (13, 13),
+        }.items()
+    }
+)
+"""The RX1 data rate of plans in which the offsets 6 and 7 speed up by one step and by two."""
+
+_NOT_DEFINED = None
 
 SIZES = PayloadSizes(
-    direct=(51, 51, 51, 115, 242, 242, 242, 242, *(4 * (NOT_DEFINED,)), 242, 242),
-    repeater=(51, 51, 51, 115, 222, 222, 222, 222, *(4 * (NOT_DEFINED,)), 222, 222),
+    direct=(51, 51, 51, 115, 242, 242, 242, 242, *(4 * (_NOT_DEFINED,)), 242, 242),
+    repeater=(51, 51, 51, 115, 222, 222, 222, 222, *(4 * (_NOT_DEFINED,)), 222, 222),
 )
+"""The sizes of plans without a dwell time and without LR-FHSS."""
+
+
+def at_least(slowest: int, rows: Mapping[int, tuple[int, ...]]) -> Mapping[int, tuple[int, ...]]:
+    """A table of RX1 data rates in which nothing is slower than this."""
+    return MappingProxyType({up: tuple(max(slowest, down) for down in row) for up, row in rows.items()})

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from gateway.model import LrFhss
 from gateway.regions.channel_masks import DYNAMIC
-from gateway.regions.dynamic import CHANNELS_MAX, FASTER, LORA_125, MANDATORY, RX1_DOWN, SF6_AND_SF5, SIZES
+from gateway.regions.dynamic import CHANNELS_MAX, DATA_RATES, MANDATORY, RX1_DOWN, SIZES
 from gateway.regions.region import ERP_TO_EIRP_DB, Channel, PayloadSizes, ReceiveWindow, Region, SubBand
 
 _25_MW = 14 + ERP_TO_EIRP_DB
@@ -32,8 +32,8 @@ EU868 = Region(
     lowest_hz=863_000_000,
     highest_hz=870_000_000,
     # 2.4.3
-    data_rates=MappingProxyType({**LORA_125, **FASTER, **_LR_FHSS, **SF6_AND_SF5}),
-    downlink_data_rates=MappingProxyType({**LORA_125, **FASTER, **SF6_AND_SF5}),
+    data_rates=MappingProxyType({**DATA_RATES, **_LR_FHSS}),
+    downlink_data_rates=DATA_RATES,
     adr_data_rates=MANDATORY,
     max_eirp_dbm=16.0,
     tx_power_max=7,

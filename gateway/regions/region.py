@@ -61,6 +61,14 @@ class PayloadSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """Carrier sense, "listen before talk": this long before each transmission nothing louder than this was heard."""
+
+    duration_us: int
+    threshold_dbm: float
+
+
+@dataclass(frozen=True, slots=True)
 class SubBand:
     """A stretch of spectrum in which the law has one set of limits. A transmission lies inside with all its width."""
 
@@ -71,11 +79,16 @@ class SubBand:
     duty_cycle: Fraction | None = None  # of any hour, for all transmissions of one station in this band together
     max_dwell_us: int | None = None  # the longest single transmission
     device_max_eirp_dbm: float | None = None  # where devices are held to less than gateways
-    listen_us: int | None = None  # carrier sense: listen this long right before each transmission
+    listening: Listening | None = None  # where the law asks for it before each transmission
+    min_bandwidth_hz: int = 0  # narrower transmissions are under other limits
 
     def holds(self, frequency_hz: int, bandwidth_hz: int) -> bool:
-        """Whether a transmission of this width lies inside."""
-        return self.lowest_hz <= frequency_hz - bandwidth_hz / 2 and frequency_hz + bandwidth_hz / 2 <= self.highest_hz
+        """Whether these are the limits of a transmission of this width: all of it lies inside."""
+        return (
+            self.min_bandwidth_hz <= bandwidth_hz
+            and self.lowest_hz <= frequency_hz - bandwidth_hz / 2
+            and frequency_hz + bandwidth_hz / 2 <= self.highest_hz
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,10 @@ class Region:
     sub_bands: tuple[SubBand, ...]
     masks: ChannelMasks
     rx1_frequencies_hz: tuple[int, ...] = ()  # fixed plans: the downlink of channel n is the (n mod length)th
+    # Where the windows depend on the channel of the join request (CN470), by that channel:
+    join_rx1_hz: Mapping[int, int] | None = None  # RX1 of the join accept, where it is not that of any uplink
+    rx2_by_join_channel: Mapping[int, ReceiveWindow] | None = None  # RX2, from the join accept on
+    gateway_eirp_dbm: float | None = None  # what gateways of this plan send with where the law would allow more
     rx1_dwell_data_rates: Mapping[int, tuple[int, ...]] | None = None  # with DownlinkDwellTime 1
     dwell_sizes: PayloadSizes | None = None  # with a dwell time in force
     tx_param_setup: bool = False  # devices of this plan understand TxParamSetupReq
@@ -125,11 +142,12 @@ class Region:
         return None
 
     def channel_of(self, frequency_hz: int) -> int | None:
-        """The channel every device has at this frequency, within half a channel of what the receiver measured."""
+        """The channel every device has nearest to this frequency, half a channel from what was measured at most."""
+        near, off_hz = None, CHANNEL_WIDTH_HZ // 2
         for index, channel in enumerate(self.channels):
-            if abs(channel.frequency_hz - frequency_hz) < CHANNEL_WIDTH_HZ // 2:
-                return index
-        return None
+            if abs(channel.frequency_hz - frequency_hz) < off_hz:
+                near, off_hz = index, abs(channel.frequency_hz - frequency_hz)
+        return near
 
     def channel_candidates(self, frequency_hz: int) -> tuple[int, ...]:
         """The indexes a device may know this frequency by, the likely one first.
@@ -152,8 +170,8 @@ class Region:
         """The CFList of a join accept, sixteen bytes with its type; None when there is nothing to say.
 
         A plan whose channels the network names takes up to five frequencies, for the channels after the default ones; 0
-        leaves one out. A fixed plan takes the channels that stay on. ValueError for the other kind, for a frequency
-        outside the plan and for a channel it does not have. Devices before LoRaWAN 1.0.3 know no masks in a CFList.
+        leaves one out. A fixed plan takes the channels that stay on. ValueError for the other kind, for a frequency on
+        which nobody may send and for a channel it does not have. Devices before LoRaWAN 1.0.3 know no masks there.
         """
         if self.fixed_plan:
             if frequencies_hz:
@@ -164,8 +182,8 @@ class Region:
         if not any(frequencies_hz):
             return None
         for hz in frequencies_hz:
-            if hz and not self.lowest_hz <= hz <= self.highest_hz:
-                raise ValueError(f"{hz} Hz is outside {self.name}")
+            if hz and self.sub_band(hz, CHANNEL_WIDTH_HZ) is None:
+                raise ValueError(f"{hz} Hz is outside of every band of {self.name}")
         return cf_lists.frequency_list(frequencies_hz)
 
     def _mask_list(self, enabled: frozenset[int]) -> bytes:
@@ -176,14 +194,16 @@ class Region:
     def read_cf_list(self, cf_list: bytes) -> CfList | None:
         """What a CFList says to a device of this plan; None when it is not one, or of a type this plan does not take.
 
-        Bits of channels that the plan does not have are left out, trailing frequencies of 0 too.
+        Trailing frequencies of 0 are left out, and bits of channels that the plan does not have. A list of masks
+        without any bit leaves all channels on.
         """
         listed = cf_lists.read(cf_list)
         if listed is None or (listed.enabled is not None) != self.fixed_plan:
             return None
-        if listed.enabled is not None:
-            return cf_lists.CfList(enabled=listed.enabled & frozenset(range(len(self.channels))))
-        return listed
+        if listed.enabled is None:
+            return listed
+        everything = frozenset(range(len(self.channels)))
+        return cf_lists.CfList(enabled=listed.enabled & everything or everything)
 
     # --- the windows after an uplink ---------------------------------------------------------------------------------
 
@@ -214,6 +234,24 @@ class Region:
             raise ValueError(f"{uplink_hz} Hz is no channel of {self.name}")
         return self.rx1_frequencies_hz[channel % len(self.rx1_frequencies_hz)]
 
+    def join_rx1(self, join_hz: int, join_dr: int) -> ReceiveWindow:
+        """Where a device listens first for the join accept. ValueError as for `rx1`."""
+        window = self.rx1(join_hz, join_dr, 0)
+        channel = self.channel_of(join_hz)
+        if self.join_rx1_hz is None or channel is None or channel not in self.join_rx1_hz:
+            return window
+        return ReceiveWindow(self.join_rx1_hz[channel], window.data_rate)
+
+    def rx2_after_join(self, join_hz: int) -> ReceiveWindow:
+        """Where a device listens second once it sent a join request at this frequency, also for the join accept.
+
+        Almost everywhere it is `rx2`, which is also that of a device that never joined.
+        """
+        channel = self.channel_of(join_hz)
+        if self.rx2_by_join_channel is None or channel is None:
+            return self.rx2
+        return self.rx2_by_join_channel.get(channel, self.rx2)
+
     def max_payload(self, data_rate: int, *, downlink: bool, repeater: bool = False, dwell: bool = False) -> int | None:
         """N: the most bytes of FRMPayload with empty FOpts; None when the data rate is not to be used.
 
@@ -242,6 +280,13 @@ class Region:
             if band.holds(frequency_hz, bandwidth_hz):
                 return band
         return None
+
+    def downlink_eirp_dbm(self, frequency_hz: int, bandwidth_hz: int = CHANNEL_WIDTH_HZ) -> float | None:
+        """The power of a downlink when nothing else is said; None where a gateway may not send."""
+        band = self.sub_band(frequency_hz, bandwidth_hz)
+        if band is None:
+            return None
+        return band.max_eirp_dbm if self.gateway_eirp_dbm is None else min(band.max_eirp_dbm, self.gateway_eirp_dbm)
 
     def downlink_frequency_ok(self, frequency_hz: int, bandwidth_hz: int = CHANNEL_WIDTH_HZ) -> bool:
         """Whether a gateway may send here at all, and so whether a device may be told to listen here."""

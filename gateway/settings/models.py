@@ -47,10 +47,11 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-# RP002-1.0.4 Regional Parameters, section 2: the common names of the channel plans.
+# RP002-1.0.4 Regional Parameters, section 2: the common names of the channel plans. CN470 is the plan that most devices
+# in China have, the others there are by antenna width and type; AS923-1-JP is AS923 under Japanese law.
 Region = Literal[
-    "EU868", "US915", "CN779", "EU433", "AU915", "CN470", "AS923", "AS923-2", "AS923-3", "AS923-4", "KR920", "IN865",
-    "RU864",
+    "EU868", "US915", "CN779", "EU433", "AU915", "CN470", "CN470-20A", "CN470-20B", "CN470-26A", "CN470-26B", "AS923",
+    "AS923-1", "AS923-1-JP", "AS923-2", "AS923-3", "AS923-4", "KR920", "IN865", "RU864",
 ]  # fmt: skip
 REGIONS: tuple[str, ...] = get_args(Region)
 

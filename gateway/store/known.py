@@ -102,18 +102,18 @@ class KnownDevices:
         """Whether no device was heard to use this session yet."""
         return session_id in self._offered
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session_id: int, dev_addr: DevAddr) -> None:
         """This session is no more."""
-        address = int(session.dev_addr)
+        address = int(dev_addr)
         there = self._packed.get(address)
         if there is None:
             return
         sessions = there if isinstance(there, tuple) else (there,)
-        kept = tuple(packed for packed in sessions if _session_id(packed) != session.session_id)
+        kept = tuple(packed for packed in sessions if _session_id(packed) != session_id)
         if len(kept) < len(sessions):
-            self._uncount(session.session_id)
+            self._uncount(session_id)
             self._keep_only(address, kept)
-        self._newest.pop(session.session_id, None)
+        self._newest.pop(session_id, None)
 
     def _remember(self, device: Device, session: Session) -> None:
         address, packed = int(session.dev_addr), _pack(device, session)
