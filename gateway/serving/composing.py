@@ -15,8 +15,8 @@ from gateway.model import Lora
 from gateway.serving.windows import Opening
 
 if TYPE_CHECKING:
-    from gateway.lorawan.mac import Windows
     from gateway.lorawan.requests import Wanted
+    from gateway.lorawan.windows import Windows
     from gateway.model import QueuedDownlink
     from gateway.regions.region import ReceiveWindow, Region
 

@@ -22,6 +22,7 @@ from gateway.lorawan import mac
 from gateway.lorawan.crypto import KeySchedules
 from gateway.lorawan.downlink import counter_for, seal_downlink
 from gateway.lorawan.mac_state import MacState, initial
+from gateway.lorawan.windows import windows
 from gateway.model import DownlinkState, Refusal, TxResult
 from gateway.serving.composing import Draft, TooLong, compose, too_long_at
 from gateway.serving.sessions import CountersUsedUp
@@ -270,10 +271,10 @@ class NetworkServer:
         data_rate = known.region.data_rate_index(frame.modulation)
         if data_rate is None:
             return None
-        windows = mac.windows(served.state, frame.frequency_hz, data_rate, known.region)
+        open_windows = windows(served.state, frame.frequency_hz, data_rate, known.region)
         while True:
             entry = known.queue.next_for(uplink.device.dev_eui)
-            found = compose(heard, known.region, known.wanted, windows, entry)
+            found = compose(heard, known.region, known.wanted, open_windows, entry)
             if not isinstance(found, TooLong):
                 return found
             known.queue.failed(found.entry.ref, found.reason)
