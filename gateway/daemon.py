@@ -31,12 +31,14 @@ from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
+from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
 from gateway.serving.desk import DownlinkDesk
 from gateway.serving.plan import network_plan
 from gateway.serving.queue import DownlinkQueue
 from gateway.serving.side import NetworkSide
 from gateway.status import GatewayView
+from gateway.store.airtime_file import AirtimeFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
@@ -97,7 +99,9 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        radio = parts.radio(settings, clock.stamp, store.counters)
+        airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
+        opened.enter_context(airtime)
+        radio = parts.radio(settings, ledger, clock.stamp, store.counters)
         side = _network_side(settings, eui, store, radio, decoder, clock)
         await side.load()
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
@@ -121,6 +125,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
+            airtime.keep(),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
@@ -212,6 +217,26 @@ def _open_store(settings: Settings, eui: GatewayEui) -> Store:
     except DiskTrouble as trouble:
         log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
         return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)
+
+
+def _open_airtime(settings: Settings, store: Store, clock: Clock) -> tuple[AirtimeFile, AirtimeLedger]:
+    """What was sent within the hour, on disk or in memory, wherever there is writing now."""
+    file = _airtime_file(settings.store.path, store)
+    bands = region_named(settings.gateway.region).sub_bands
+    ledger = AirtimeLedger(bands, file.remembered, clock.stamp(), clock.dating.date)
+    file.begin(ledger)
+    return file, ledger
+
+
+def _airtime_file(folder: Path, store: Store) -> AirtimeFile:
+    memory = memory_folder(folder)
+    if store.in_memory_because is None:
+        try:
+            return AirtimeFile(folder, memory, moves_in=True)
+        except DiskTrouble as trouble:
+            log.error("%s: air time is kept in memory", trouble.problem)  # noqa: TRY400
+            memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return AirtimeFile(memory, folder)
 
 
 async def _wait_for_the_disk(

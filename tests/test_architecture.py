@@ -30,13 +30,14 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "wire": EVERYBODY | PURE,
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
+    "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE,
     "lns": EVERYBODY | PURE,
     "radio": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
-    "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator"},
+    "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
@@ -63,7 +64,9 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle", "host.dating", "host.trust"}
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
+    "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
+}  # fmt: skip
 OUTSIDE = frozenset(
     {
         "asyncio",
@@ -106,6 +109,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 
 

@@ -35,16 +35,16 @@ from gateway.lorawan.answers import (
     unanswered,
 )
 from gateway.lorawan.frame import F_OPTS_MAX
-from gateway.lorawan.join import JoinTerms
 from gateway.lorawan.mac_commands import read_uplink_commands, size_of, write_commands
 from gateway.lorawan.mac_state import Asked, InFlight, MacState, NamedChannel, RecentUplinks, RxSettings
 from gateway.lorawan.requests import due, fitting
 from gateway.model import MacVersion
 
 if TYPE_CHECKING:
+    from gateway.lorawan.join import JoinTerms
     from gateway.lorawan.mac_commands import MacCommand
     from gateway.lorawan.requests import Wanted
-    from gateway.model import DevAddr, Device, OpenedUplink
+    from gateway.model import Device, OpenedUplink
     from gateway.regions.region import Region
 
 MINOR = 1
@@ -416,12 +416,6 @@ def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A", joi
         )
         enabled |= {channel.ch_index for channel in channels}
     return MacState(rx, enabled, channels=channels, device_class=device_class, conf_f_cnts=())
-
-
-def kept_terms(state: MacState, net_id: int, dev_addr: DevAddr) -> JoinTerms:
-    """What to offer after a rejoin of type 2: the receive settings that the device has and keeps."""
-    rx = state.rx
-    return JoinTerms(net_id, dev_addr, rx.rx2_data_rate, rx.rx1_dr_offset, rx.rx1_delay_s)
 
 
 def after_rejoin_2(old: MacState) -> MacState:

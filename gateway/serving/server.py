@@ -271,10 +271,10 @@ class NetworkServer:
         data_rate = known.region.data_rate_index(frame.modulation)
         if data_rate is None:
             return None
-        listens = windows(served.state, frame.frequency_hz, data_rate, known.region)
+        open_windows = windows(served.state, frame.frequency_hz, data_rate, known.region)
         while True:
             entry = known.queue.next_for(uplink.device.dev_eui)
-            found = compose(heard, known.region, known.wanted, listens, entry)
+            found = compose(heard, known.region, known.wanted, open_windows, entry)
             if not isinstance(found, TooLong):
                 return found
             known.queue.failed(found.entry.ref, found.reason)

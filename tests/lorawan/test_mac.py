@@ -23,13 +23,12 @@ from gateway.lorawan.mac import (
     answer,
     confirmed_sent,
     heard_again,
-    kept_terms,
     ordered,
 )
 from gateway.lorawan.mac_state import AdrParam, MacState, NamedChannel, RejoinParam, RxSettings, initial
 from gateway.lorawan.requests import ASK_TIMES, ORDER_TIMES, REFUSED_UPLINKS, REST_UPLINKS, wanted_by
 from gateway.lorawan.windows import rejoin_windows, windows
-from gateway.model import DevAddr, Fsk, MacVersion
+from gateway.model import Fsk, MacVersion
 from gateway.regions.eu868 import EU868
 
 CALM = replace(wanted_by(EU868), adr="off")  # nothing to ask
@@ -625,8 +624,6 @@ def test_a_rejoin_of_type_2_leaves_the_radio_as_it_was():
     state = after_rejoin_2(town.state)
     assert (state.rx, state.channels, state.enabled) == (town.state.rx, town.state.channels, town.state.enabled)
     assert (state.asked, state.in_flight, state.conf_f_cnts) == ((), None, ())
-    terms = kept_terms(town.state, 0x13, DevAddr(7))
-    assert after_join(terms, EU868).rx == town.state.rx
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------
