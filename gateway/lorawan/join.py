@@ -148,7 +148,7 @@ def answer_join(
         return _not_served(device, "no root keys are entered: the device was given its session")
     root = _signer(request, device, root_keys)
     if root is None:
-        return _refused(device, Refusal.BAD_MIC, "the join-request is signed with another key")
+        return _refused(device, Refusal.BAD_MIC, _wrong_key(request, device, root_keys))
     if device.join_eui is not None and request.join_eui != device.join_eui:
         return _not_served(device, f"it asks join server {request.join_eui}, {device.join_eui} is entered")
     used = history.of(request.join_eui)
@@ -262,6 +262,16 @@ def _signer(request: JoinRequest, device: Device, root_keys: RootKeys) -> AesKey
     """
     keys = (root_keys.nwk_key,) if device.mac_version.is_1_1 else (root_keys.app_key, root_keys.nwk_key)
     return next((key for key in keys if key is not None and _signed(request, key)), None)
+
+
+def _wrong_key(request: JoinRequest, device: Device, root_keys: RootKeys) -> str:
+    if not device.mac_version.is_1_1:
+        return "the join-request is signed with another key"
+    if root_keys.nwk_key is None:
+        return "a device of LoRaWAN 1.1 joins with two keys, nwk_key is not entered"
+    if _signed(request, root_keys.app_key):
+        return "the join-request is signed with app_key: is the device one of 1.0.x?"
+    return "the join-request is signed with another key than nwk_key"
 
 
 def _signed(request: JoinRequest | RejoinRequest, key: AesKey) -> bool:

@@ -10,7 +10,7 @@ Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5, and LoRaWAN 1.1, chapter 5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.lorawan import mac_commands as mac
@@ -61,7 +61,7 @@ class Wanted:
     adr: str = "standard"  # a name of `adr.ADRS`
     margin_db: float = MARGIN_DB
     nb_trans_max: int = NB_TRANS_MAX
-    data_rates: range | None = field(default=None)  # for ADR; None: those of the region
+    data_rates: range | None = None  # for ADR; None: those of the region
     dev_status_every: int = 0  # uplinks between two questions for the battery; 0: never
 
 
@@ -198,9 +198,10 @@ def _link(
     state: MacState, wanted: Wanted, region: Region, version: MacVersion, *, adr: bool, f_cnt: int
 ) -> Iterator[_Difference]:
     """A block of LinkADRReq: channel masks one by one, and in each of them data rate, power and repetitions."""
-    if state.data_rate is None:
+    defined = defined_channels(state, region)
+    enabled = wanted.enabled & defined or state.enabled & defined
+    if state.data_rate is None or not enabled:
         return
-    enabled = wanted.enabled & defined_channels(state, region) or state.enabled
     now = Wish(state.data_rate, state.tx_power, state.nb_trans)
     look = adr and (f_cnt % ADR_EVERY == 0 or any(asked.kind == "LinkADR" for asked in state.asked))
     wish = ADRS[wanted.adr](link_of(state, wanted, region)) if look else now
