@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.lorawan.adr import SAMPLES, Sample
-from gateway.lorawan.mac_commands import read_downlink_commands, write_commands
+from gateway.lorawan.mac_commands import DlChannelReq, NewChannelReq, read_downlink_commands, write_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,6 +246,18 @@ def _hex(commands: tuple[MacCommand, ...]) -> str:
     return write_commands(commands).hex()
 
 
+def _read_channel(row: Any) -> NamedChannel:
+    channel = NamedChannel(*map(_int, row))
+    NewChannelReq(*channel)  # refuses what no request could have made
+    return channel
+
+
+def _read_moved(row: Any) -> tuple[int, int]:
+    ch_index, frequency_hz = map(_int, row)
+    DlChannelReq(ch_index, frequency_hz)
+    return ch_index, frequency_hz
+
+
 def _read_asked(row: Any) -> Asked:
     kind, written, times, adr = row
     commands = _commands(written)
@@ -281,8 +293,8 @@ _FIELDS: tuple[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]], ...]
     ("enabled", "en", _mask, _unmask),
     ("rx_else", "re", lambda value: [list(row) for row in value], _rows(_numbers(RxSettings))),
     ("rx1_unsure", "r1", int, bool),
-    ("channels", "ch", lambda value: [list(row) for row in value], _rows(_numbers(NamedChannel))),
-    ("dl_frequencies_hz", "dl", lambda value: [list(row) for row in value], _rows(_numbers(lambda *pair: pair))),
+    ("channels", "ch", lambda value: [list(row) for row in value], _rows(_read_channel)),
+    ("dl_frequencies_hz", "dl", lambda value: [list(row) for row in value], _rows(_read_moved)),
     ("data_rate", "dr", _same, _up_to(15)),
     ("tx_power", "tp", _same, _up_to(15)),
     ("nb_trans", "nb", _same, _up_to(15)),
