@@ -136,6 +136,8 @@ _ROWS = (
     _number("battery", "%", (0, 100), 1, "charge left, as the device gives it"),
     _number("battery_voltage", "V", (0.5, 60), 0.001, "of the battery or supply"),
     _flag("low_battery", "the battery has to be replaced"),
+    _flag("external_power", "supplied from outside, without a battery to watch"),
+    _number("link_margin", "dB", (-32, 31), 1, "SNR at which the device heard the gateway (DevStatusAns)"),
     _flag("sensor_error", "the sensor cannot measure: hardware"),
     _flag("permanent_error", "the device reports a fault that stays"),
     _flag("temporary_error", "the device reports a fault that may pass"),
