@@ -7,8 +7,7 @@ the bytes are.
 Every body is a little-endian number cut into fields, lowest bits first. The table of each command says how; one reader
 and one writer serve them all. Reserved bits are written as zero and ignored when read.
 
-Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5 and, for class B, chapter 12; LoRaWAN 1.1, chapter 5; DeviceMode is
-LoRaWAN 1.1, 18.2.
+Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5, class B chapter 12; LoRaWAN 1.1, chapter 5, and 18.2 (DeviceMode).
 """
 
 from __future__ import annotations
