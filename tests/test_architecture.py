@@ -47,17 +47,19 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
-    "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},
+    "downlink": EVERYBODY | PURE | {"radio.concentrator"},
+    # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
+    "serving": EVERYBODY | PURE | {"downlink", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
-    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread"},
+    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
-    "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
+    "status": EVERYBODY | PURE | {"store", "delivery", "serving", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
@@ -107,6 +109,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 
 

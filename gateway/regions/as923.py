@@ -70,8 +70,8 @@ AS923_4 = _group("AS923-4", 917, 920, -5_900_000)
 AS923_1_JP = replace(
     AS923_1,
     name="AS923-1-JP",
-    lowest_hz=920_600_000,
-    highest_hz=923_400_000,
+    lowest_hz=920_500_000,
+    highest_hz=923_500_000,
     uplink_dwell=False,
     sub_bands=(
         SubBand(

@@ -1,8 +1,11 @@
 """CFList, the sixteen bytes at the end of a join accept: frequencies (type 0) or channel masks (type 1).
 
 RP002-1.0.4, sections 2.3.1 and 2.3.2. Both end with the type. Frequencies are five numbers of 24 bits, little endian,
-in units of 100 Hz, for the channels that follow the default ones; 0 leaves a channel undefined. Masks are up to seven
-numbers of 16 bits, little endian, the first for the channels 0 to 15; what is not used is zero.
+in units of 100 Hz, for the channels that follow the default ones; 0 leaves a channel undefined. Masks are six numbers
+of 16 bits, little endian, the first for the channels 0 to 15; bytes 12 to 14 are reserved.
+
+Type 1 is for plans with fixed channels. For the others it would point into a list of 40 or 96 frequencies; devices need
+not know it, they must know type 0, and so nothing here speaks it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ LOWEST_HZ = 100_000_000
 
 _FREQUENCY_LIST = 0
 _MASK_LIST = 1
-_MASKS_END = 14
+_MASKS_END = 12
 
 
 @dataclass(frozen=True, slots=True)

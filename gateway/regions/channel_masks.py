@@ -100,7 +100,11 @@ def banks_of_16(count: int) -> tuple[range, ...]:
 
 
 DYNAMIC = ChannelMasks(banks=(range(16),), all_on=6)
-"""Every plan whose channels a network names: sixteen channels at most, ChMaskCntl 0, and 6 for all that are defined."""
+"""Every plan whose channels a network names: ChMaskCntl 0, and 6 for all that are defined.
+
+A device may have more than sixteen channels since RP002-1.0.2, and then 1 to 5 mean something; this network never names
+more, and devices with sixteen refuse them.
+"""
 
 SEVENTY_TWO = ChannelMasks(banks_of_16(72), all_on=6, all_off=7, rest=range(64, 72), blocks_of_8=5)
 """US915 and AU915: ChMaskCntl 6 and 7 turn the 125 kHz channels on and off and have a bit for each wide one."""

@@ -20,8 +20,8 @@ _NOT_DEFINED = 2 * (None,)  # DR6 and DR7
 
 KR920 = Region(
     name="KR920",
-    lowest_hz=920_900_000,
-    highest_hz=923_300_000,
+    lowest_hz=920_800_000,
+    highest_hz=923_400_000,
     # 2.11.3
     data_rates=_DATA_RATES,
     downlink_data_rates=_DATA_RATES,

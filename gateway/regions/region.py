@@ -170,8 +170,8 @@ class Region:
         """The CFList of a join accept, sixteen bytes with its type; None when there is nothing to say.
 
         A plan whose channels the network names takes up to five frequencies, for the channels after the default ones; 0
-        leaves one out. A fixed plan takes the channels that stay on. ValueError for the other kind, for a frequency
-        outside the plan and for a channel it does not have. Devices before LoRaWAN 1.0.3 know no masks in a CFList.
+        leaves one out. A fixed plan takes the channels that stay on. ValueError for the other kind, for a frequency on
+        which nobody may send and for a channel it does not have. Devices before LoRaWAN 1.0.3 know no masks there.
         """
         if self.fixed_plan:
             if frequencies_hz:
@@ -182,8 +182,8 @@ class Region:
         if not any(frequencies_hz):
             return None
         for hz in frequencies_hz:
-            if hz and not self.lowest_hz <= hz <= self.highest_hz:
-                raise ValueError(f"{hz} Hz is outside {self.name}")
+            if hz and self.sub_band(hz, CHANNEL_WIDTH_HZ) is None:
+                raise ValueError(f"{hz} Hz is outside of every band of {self.name}")
         return cf_lists.frequency_list(frequencies_hz)
 
     def _mask_list(self, enabled: frozenset[int]) -> bytes:
@@ -194,14 +194,16 @@ class Region:
     def read_cf_list(self, cf_list: bytes) -> CfList | None:
         """What a CFList says to a device of this plan; None when it is not one, or of a type this plan does not take.
 
-        Bits of channels that the plan does not have are left out, trailing frequencies of 0 too.
+        Trailing frequencies of 0 are left out, and bits of channels that the plan does not have. A list of masks
+        without any bit leaves all channels on.
         """
         listed = cf_lists.read(cf_list)
         if listed is None or (listed.enabled is not None) != self.fixed_plan:
             return None
-        if listed.enabled is not None:
-            return cf_lists.CfList(enabled=listed.enabled & frozenset(range(len(self.channels))))
-        return listed
+        if listed.enabled is None:
+            return listed
+        everything = frozenset(range(len(self.channels)))
+        return cf_lists.CfList(enabled=listed.enabled & everything or everything)
 
     # --- the windows after an uplink ---------------------------------------------------------------------------------
 

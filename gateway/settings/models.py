@@ -189,6 +189,7 @@ class NetworkSettings(Table):
 
     answer: bool = True
     net_id: NetId = 0
+    extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 
 class ConsoleSettings(Table):

@@ -20,7 +20,8 @@ from gateway.radio.counter import COMPARATOR_TURN_US, TURN_US
 from gateway.regions.eu868 import EU868
 from gateway.simulator import plan
 from gateway.simulator.air import Air, Position, Transmission
-from gateway.simulator.propagation import SNR_FLOOR_DB, detected, intact, noise_dbm, parts_of, rejection_db
+from gateway.simulator.antenna import Antenna
+from gateway.simulator.propagation import detected, intact, noise_dbm, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,7 @@ class SimulatedChip:
     ) -> None:
         self._air = air
         self._chance = chance.about("chip", name)
+        self._antenna = Antenna(air, self._chance, name=name, position=position, gain_dbi=antenna_gain_dbi)
         self._name = name
         self._clock = clock
         self._stamp = stamp
@@ -196,9 +198,9 @@ class SimulatedChip:
         since_us, until_us = transmission.start_us + parts.critical_us, transmission.start_us + parts.locked_us
         if self._emits(since_us, until_us):
             self._lose(Loss.TRANSMITTING)
-        elif not self._throws(transmission, lora, "detected", detected):
+        elif not self._antenna.throws(transmission, lora, "detected", detected):
             self._lose(Loss.TOO_WEAK)
-        elif self._drowned(transmission, beside, since_us, until_us):
+        elif self._antenna.drowned(transmission, beside, since_us, until_us):
             self._lose(Loss.COLLISION)
         elif not self._has_demodulator(lora):
             self._lose(Loss.NO_DEMODULATOR)
@@ -214,11 +216,11 @@ class SimulatedChip:
         locked_us, header_us = transmission.start_us + parts.locked_us, transmission.start_us + parts.header_us
         if self._emits(locked_us, transmission.end_us):
             self._lose(Loss.TRANSMITTING)
-        elif self._drowned(transmission, beside, locked_us, header_us):
+        elif self._antenna.drowned(transmission, beside, locked_us, header_us):
             self._lose(Loss.COLLISION)
         else:
-            drowned = self._drowned(transmission, beside, header_us, transmission.end_us)
-            whole = not drowned and self._throws(transmission, lora, "intact", intact)
+            drowned = self._antenna.drowned(transmission, beside, header_us, transmission.end_us)
+            whole = not drowned and self._antenna.throws(transmission, lora, "intact", intact)
             self._heard += 1
             self._damaged += not whole
             self._inbox.append(self._frame(transmission, lora, whole=whole))
@@ -238,7 +240,7 @@ class SimulatedChip:
 
     def _frame(self, transmission: Transmission, lora: Lora, *, whole: bool) -> RadioFrame:
         number = self._channels[transmission.frequency_hz]
-        level_dbm, noise = self._level_dbm(transmission), noise_dbm(lora.bandwidth_hz)
+        level_dbm, noise = self._antenna.level_dbm(transmission), noise_dbm(lora.bandwidth_hz)
         dice = self._chance.about("frame", *transmission.name)
         snr_db = min(dice.normal(level_dbm - noise, 0.4, "snr"), SNR_CEILING_DB)
         channel_dbm = 10 * math.log10(10 ** (level_dbm / 10) + 10 ** (noise / 10))
@@ -255,26 +257,6 @@ class SimulatedChip:
             crc=Crc.OK if whole else Crc.BAD,
             receiver=self._name,
             frequency_offset_hz=transmission.frequency_offset_hz + round(dice.normal(0, 40, "frequency")),
-        )
-
-    def _level_dbm(self, transmission: Transmission) -> float:
-        return self._air.level_dbm(transmission, self._name, self._position) + self._antenna_gain_dbi
-
-    def _throws(self, transmission: Transmission, lora: Lora, what: str, chance_at: Callable[[float], float]) -> bool:
-        """Whether the dice are kinder to this frame than its margin over the floor demands."""
-        snr_db = self._level_dbm(transmission) - noise_dbm(lora.bandwidth_hz)
-        margin_db = snr_db - SNR_FLOOR_DB[lora.spreading_factor]
-        return self._chance.unit(what, *transmission.name) < chance_at(margin_db)
-
-    def _drowned(
-        self, transmission: Transmission, beside: Sequence[Transmission], since_us: int, until_us: int
-    ) -> bool:
-        """Whether somebody on the same channel is too loud in this stretch of the frame."""
-        return any(
-            other.disturbs(transmission)
-            and other.overlaps(since_us, until_us)
-            and self._level_dbm(transmission) - self._level_dbm(other) < _needed_db(transmission, other)
-            for other in beside
         )
 
     def _lose(self, loss: Loss) -> None:
@@ -298,12 +280,6 @@ class SimulatedChip:
 def _airtime_us(request: DownlinkRequest) -> int:
     crc, preamble = request.payload_crc, request.preamble_symbols
     return airtime_us(request.modulation, len(request.phy), crc=crc, preamble=preamble)
-
-
-def _needed_db(wanted: Transmission, other: Transmission) -> float:
-    assert isinstance(wanted.modulation, Lora)
-    assert isinstance(other.modulation, Lora)
-    return rejection_db(wanted.modulation.spreading_factor, other.modulation.spreading_factor)
 
 
 def _damaged(phy: bytes, dice: Chance) -> bytes:
