@@ -194,6 +194,7 @@ class NetworkServer:
         async with self._turn(device.dev_eui):
             if known.registrar.is_offered(session):
                 await known.registrar.taken_up(device, session)
+                await known.joining.taken_up(device.dev_eui)
             served = await known.sessions.of(device, session)
             frames = self._heard_by.get(uplink.frame.phy, [uplink.frame])
             if again:
@@ -273,10 +274,17 @@ class NetworkServer:
         open_windows = windows(served.state, frame.frequency_hz, data_rate, known.region)
         while True:
             entry = known.queue.next_for(uplink.device.dev_eui)
-            found = compose(heard, known.region, known.wanted, open_windows, entry)
+            found = compose(heard, known.region, self._wanted_of(heard), open_windows, entry)
             if not isinstance(found, TooLong):
                 return found
             known.queue.failed(found.entry.ref, found.reason)
+
+    def _wanted_of(self, heard: mac.Heard) -> Wanted:
+        """A device that has just joined has a fresh battery, and better things to be told."""
+        wanted = self._with.wanted
+        if heard.f_cnt >= wanted.dev_status_every:
+            return wanted
+        return replace(wanted, dev_status_every=0)
 
     # --- one downlink
 
