@@ -6,6 +6,8 @@ A fact that was told is a promise: whoever comes after a crash may hold the stor
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +123,24 @@ class Life:
         """From now on a part ends after a few records."""
         self._store._log.part_bytes = SMALL_PART
 
+    async def careless(self) -> None:
+        """From now on the log does not sync: what a store may not do."""
+        self._store._log._db.execute("PRAGMA synchronous = OFF")
+
     async def retain(self) -> None:
         """Two days later: the parts that every destination has leave the store."""
         settled = min(progress.prefix for progress in self._store._progress.values())
         parts = [part.first_position - 1 for part in part_files(self._folder / "log")]
         self._tell("leaving", max(through for through in parts if through <= settled))
         await self._store._retain(STAMP.utc_us + 2 * DAY_S * 1_000_000)
+
+    async def next_part(self) -> None:
+        """The part that is written ends here."""
+        await self._store._writer.call(self._store._log.rotate)
+
+    async def die(self) -> None:
+        """The process is killed here."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     async def checkpoint(self) -> None:
         """Write the counters back into the registry."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trouble import Trouble
 
 PROJECT = Path(__file__).parents[2]
-HUNG_AFTER_S = 60
-SHOWN = 8
+HUNG_AFTER_S = 20
+SHOWN = int(os.environ.get("DISK_SHOWN", "8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _live(writing: int, function: str, folder: Path, words: list[Any], more: dic
     try:
         getattr(sys.modules[module], name)(tell, folder, *words, **more)
     except BaseException:  # noqa: BLE001 - told to whoever asked
-        tell("error", traceback.format_exc(limit=-6))
+        tell("error", traceback.format_exc(limit=-4))
         return 1
     return 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lives import Life, identity, opened
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gateway.store.devices import DeviceRow
     from gateway.store.log import Tally
     from gateway.store.store import Store
 
@@ -97,7 +100,9 @@ class Look:
     counters: dict[int, int | None]  # by device: the last uplink counter it is judged by
     progress: dict[str, Progress]
     dead_letters: dict[str, int]
-    loud: list[str] = field(default_factory=list)
+    registered: dict[int, str]
+    loud_at_start: list[str] = field(default_factory=list)
+    loud: list[str] = field(default_factory=list)  # then and later
 
 
 async def look(store: Store, sinks: Sequence[str], devices: Sequence[int], after: int) -> Look:
@@ -116,7 +121,7 @@ async def look(store: Store, sinks: Sequence[str], devices: Sequence[int], after
         store.epoch, store.head, store.books(), store.facts().quarantined, found, lost, stuck_at,
         {number: known[0][1].f_cnt_up for number, known in candidates.items() if known},
         {sink: store.subscribe(sink) for sink in sinks},
-        {sink: store.dead_letters(sink) for sink in sinks},
+        {sink: store.dead_letters(sink) for sink in sinks}, registered(store._folder),
     )  # fmt: skip
 
 
@@ -203,20 +208,29 @@ class _Ear(logging.Handler):
 
 
 async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int], after: int = 0) -> Look:
-    """Start, look around, keep one record, stop."""
+    """Start, look around, give up what is lost as a destination does, keep one record, stop."""
     ear = _Ear()
     logging.getLogger("gateway").addHandler(ear)
     try:
         async with opened(folder) as store:
-            seen = await look(store, sinks, devices, after)
-            life, known = Life(tell, folder, store), [number for number in devices if number in seen.counters]
+            at_start = [*ear.heard]
+            seen = await look(store, sinks, [*devices, NEWCOMER], after)
+            for sink in sinks:
+                await store.settle(sink, partial(_given_up, ranges=seen.lost))
+            life, known = Life(tell, folder, store), sorted(seen.counters)
             if not known:
                 await life.enter(NEWCOMER)
             await life.keep(1, known[0] if known else NEWCOMER)
     finally:
         logging.getLogger("gateway").removeHandler(ear)
-    seen.loud = ear.heard
+    seen.loud_at_start, seen.loud = at_start, ear.heard
     return seen
+
+
+def _given_up(progress: Progress, *, ranges: Sequence[tuple[int, int]]) -> Progress:
+    for first, last in ranges:
+        progress = progress.give_up_range(first, last)
+    return progress
 
 
 def judge(tell: Tell, folder: Path, facts: Sequence[Fact], *, power_cut: bool = False) -> None:
@@ -238,19 +252,30 @@ def judge(tell: Tell, folder: Path, facts: Sequence[Fact], *, power_cut: bool = 
     second = asyncio.run(_day(lambda *_: None, folder, [*told.begins], sorted(told.devices), told.left))
     for breach in breaches(told, second, power_cut=True):
         tell("breach", f"at the second start: {breach}")
-    if second.loud:
-        tell("breach", f"the second start is not quiet: {second.loud}")
+    if second.loud_at_start:
+        tell("breach", f"the second start is not quiet: {second.loud_at_start}")
 
 
-def survey(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int]) -> None:
-    """Start twice and tell what is there each time, for files that were damaged."""
+def survey(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int], *, user: int = 0) -> None:
+    """Start twice and tell what is there each time, for files that were damaged; as another user if asked to."""
+    if user:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     for _ in range(2):
         kept: list[Fact] = []
         seen = asyncio.run(_day(lambda *fact, kept=kept: kept.append(fact), folder, sinks, devices))
         tell("seen", {**asdict(seen), "kept": [fact[1:] for fact in kept if fact[0] == "durable"]})
 
 
-def registered(tell: Tell, folder: Path) -> None:
-    """Tell which devices the registry has."""
+def registered(folder: Path) -> dict[int, str]:
+    """Every device of a registry with everything that is known of it, keys included."""
     with DeviceRegistry.open(folder) as registry:
-        tell("registered", [int.from_bytes(row.device.dev_eui, "big") for row in registry.list()])
+        return {int.from_bytes(row.device.dev_eui, "big"): _everything(row) for row in registry.list()}
+
+
+def _everything(row: DeviceRow) -> str:
+    session = row.session
+    keys = () if session is None else (session.f_nwk_s_int_key, session.s_nwk_s_int_key, session.nwk_s_enc_key,
+                                       session.app_s_key)  # fmt: skip
+    return repr((row.device, session and replace(session, f_cnt_up=None, last_mic=b""), [bytes(key) for key in keys]))
