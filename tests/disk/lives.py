@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from readings import STAMP, device, reading, session
 
+from gateway.errors import StorageError
 from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Reading, Refusal, Refused
+from gateway.store import writer
 from gateway.store.devices import DeviceRegistry
 from gateway.store.log import part_files
 from gateway.store.retention import Limits
@@ -23,11 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gateway.store.cursors import Progress
+    from gateway.store.store import Batch
+
     Tell = Callable[..., None]
     Step = Sequence[Any]  # the name of a method of Life and what it takes
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 DAY_S = 86_400
+REFUSALS = (sqlite3.Error, StorageError, OSError)
+TRIES = 20
+NEEDED = {"subscribe", "enter"}  # steps that whoever is patient repeats until they are done
 SMALL_PART = 1_500  # bytes: a handful of records, so that parts end all the time
 
 
@@ -40,17 +50,21 @@ def opened(folder: Path) -> Store:
 def enter(tell: Tell, folder: Path, numbers: Sequence[int]) -> None:
     """Somebody enters devices with sessions, while a gateway runs or before the first start."""
     with DeviceRegistry.open(folder) as registry:
+        there = {row.device.dev_eui for row in registry.list()}
         for number in numbers:
+            if device(number).dev_eui in there:
+                continue  # the last try got so far
             registry.add(device(number), session=session(number))
             tell("device", number)
 
 
-def live(tell: Tell, folder: Path, steps: Sequence[Step]) -> None:
-    """Open the store, do these steps, close it; "restart" closes and opens."""
-    asyncio.run(_live(tell, folder, steps))
+def live(tell: Tell, folder: Path, steps: Sequence[Step], *, patient: bool = False) -> None:
+    """Open the store, do these steps, close it; "restart" closes and opens.
 
-
-async def _live(tell: Tell, folder: Path, steps: Sequence[Step]) -> None:
+    Who is patient goes on when a step is refused because of the disk, as the daemon does, and tries a start again.
+    """
+    if patient:
+        writer.RETRY_S = 0.02  # time is moved on; a second is a long time for a test that fails at each call
     days: list[list[Step]] = [[]]
     for step in steps:
         if step[0] == "restart":
@@ -58,11 +72,34 @@ async def _live(tell: Tell, folder: Path, steps: Sequence[Step]) -> None:
         else:
             days[-1].append(step)
     for day in days:
-        async with opened(folder) as store:
-            tell("opened", store.epoch, store.head)
-            life = Life(tell, folder, store)
-            for name, *words in day:
+        for _ in range(TRIES if patient else 1):
+            try:
+                asyncio.run(_live(tell, folder, day, patient=patient))
+                break
+            except REFUSALS as error:
+                tell("troubled", "start or stop", repr(error))
+                if not patient:
+                    raise
+
+
+async def _live(tell: Tell, folder: Path, day: list[Step], *, patient: bool) -> None:
+    async with opened(folder) as store:
+        tell("opened", store.epoch, store.head)
+        life, tries = Life(tell, folder, store), TRIES
+        while day:
+            name, *words = day[0]
+            try:
                 await getattr(life, name)(*words)
+            except REFUSALS as error:
+                tell("troubled", name, repr(error))
+                if not patient:
+                    raise
+                if name in NEEDED and tries:
+                    tries -= 1
+                    continue
+                if not tries:
+                    tell("breach", f"{name} is refused for ever: {error!r}")
+            day.pop(0)
 
 
 class Life:
@@ -106,6 +143,19 @@ class Life:
         await self._store.settle(sink, lambda progress: progress.acknowledge(positions))
         self._tell("settled", sink, positions)
 
+    async def deliver(self, sink: str) -> None:
+        """Everything that waits is read from the disk and acknowledged; what the store calls lost is given up."""
+        self._store._tail.clear()
+        while (after := self._store.progress(sink).prefix) < self._store.head:
+            batch = await self._store.read(after, 4)
+            positions = [record.position for record in batch.records]
+            for record in batch.records:
+                self._tell("read", record.position, *identity(record.reading))
+            self._tell("settling", sink, positions)
+            self._tell("called lost", batch.lost)
+            await self._store.settle(sink, partial(_taken, batch=batch, after=after))
+            self._tell("settled", sink, positions)
+
     async def refuse(self, sink: str) -> None:
         """The newest that waits is refused for good."""
         position = self._waiting(sink)[-1]
@@ -135,8 +185,10 @@ class Life:
         await self._store._retain(STAMP.utc_us + 2 * DAY_S * 1_000_000)
 
     async def next_part(self) -> None:
-        """The part that is written ends here."""
-        await self._store._writer.call(self._store._log.rotate)
+        """The part that is written ends here; the next one begins with a record of the first device."""
+        usual, self._store._log.part_bytes = self._store._log.part_bytes, 1
+        await self.keep(1)
+        self._store._log.part_bytes = usual
 
     async def die(self) -> None:
         """The process is killed here."""
@@ -150,6 +202,13 @@ class Life:
         """Somebody enters devices while the gateway runs."""
         enter(self._tell, self._folder, numbers)
         await self._store._follow_registry()
+
+
+def _taken(progress: Progress, *, batch: Batch, after: int) -> Progress:
+    progress = progress.acknowledge([record.position for record in batch.records])
+    for first, last in batch.lost:
+        progress = progress.give_up_range(first, last)
+    return progress.skip(after + 1, max(batch.through, after + 1))
 
 
 def identity(heard: Reading) -> tuple[int, int, str]:

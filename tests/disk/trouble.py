@@ -140,9 +140,10 @@ class Trouble:
         page.begins, page.ends, page.only_growing, page.shm_too = begins.encode(), ends.encode(), only_growing, shm_too
         page.fail_kinds = sum(1 << kind for kind in kinds)
 
-    def full(self) -> None:
+    def full(self, *, first: int = 1, last: int = ALWAYS) -> None:
         """No more room: what needs more fails, what is there can be overwritten and removed."""
-        self.fail((Kind.CREATE, Kind.WRITE, Kind.RESIZE, Kind.MKDIR), errno.ENOSPC, only_growing=True, shm_too=True)
+        growing = (Kind.CREATE, Kind.WRITE, Kind.RESIZE, Kind.MKDIR)
+        self.fail(growing, errno.ENOSPC, first=first, last=last, only_growing=True, shm_too=True)
 
     def read_only(self) -> None:
         """As after an error the kernel answers with a read-only remount."""

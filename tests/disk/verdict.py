@@ -45,12 +45,14 @@ class Told:
     left: int = 0  # up to this position records may have left the store
     epoch: str | None = None
     twice: list[int] = field(default_factory=list)
+    misread: list[int] = field(default_factory=list)
+    called_lost: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, facts: Sequence[Fact]) -> Told:
         told = cls()
         for kind, *words in facts:
-            getattr(told, f"_{kind}", lambda *_: None)(*words)
+            getattr(told, f"_{kind.replace(' ', '_')}", lambda *_: None)(*words)
         return told
 
     def _opened(self, epoch: str, _head: int) -> None:
@@ -63,6 +65,13 @@ class Told:
         if position in self.kept:
             self.twice.append(position)
         self.kept[position] = (number, f_cnt, phy)
+
+    def _read(self, position: int, number: int, f_cnt: int, phy: str) -> None:
+        if self.kept.get(position) != (number, f_cnt, phy):
+            self.misread.append(position)
+
+    def _called_lost(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self.called_lost += ranges
 
     def _filtered(self, count: int) -> None:
         self.filtered += count
@@ -151,6 +160,12 @@ def _records(told: Told, seen: Look) -> list[str]:
         found.append(f"records that nobody handed in: {invented}")
     if len(set(seen.found.values())) != len(seen.found):
         found.append("a record is there twice")
+    elif len({(number, f_cnt) for number, f_cnt, _ in seen.found.values()}) != len(seen.found):
+        found.append("a counter was used twice: a device was judged by one that had gone back")
+    if told.misread:
+        found.append(f"a destination was given something else at {told.misread}")
+    if told.called_lost:
+        found.append(f"a destination was told that {told.called_lost} are lost, and nothing was damaged")
     return found
 
 
