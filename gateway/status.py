@@ -29,13 +29,20 @@ class GatewayView:
     """The daemon as its console sees it (`console.view.View`), and the line's onlooker."""
 
     def __init__(
-        self, gateway_eui: GatewayEui, name: str, radio: Concentrator, store: Store, now: Callable[[], Stamp]
+        self,
+        gateway_eui: GatewayEui,
+        name: str,
+        radio: Concentrator,
+        store: Store,
+        now: Callable[[], Stamp],
+        clock_facts: Callable[[], dict[str, Any]],
     ) -> None:
         self._gateway_eui = gateway_eui
         self._name = name
         self._radio = radio
         self._store = store
         self._now = now
+        self._clock_facts = clock_facts
         self._started_s = time.monotonic()
         self._booked_before = _booked(store.books())
         self._last_heard: Stamp | None = None
@@ -85,7 +92,7 @@ class GatewayView:
             "gateway_name": self._name,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
-            "clock": {"quality": str(now.quality), "uncertainty_ms": now.uncertainty_ms},
+            "clock": self._clock_facts(),
             "radio": self._radio_status(now),
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],

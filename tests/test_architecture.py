@@ -55,7 +55,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle"}
+NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle", "host.dating", "host.trust"}
 OUTSIDE = frozenset(
     {
         "asyncio",

@@ -116,9 +116,7 @@ def _said(reading: Mapping[str, Any]) -> str:
         return f"{problem}: {reading.get('payload') or 'no payload'}"
     found = reading.get("measurements")
     if isinstance(found, list) and found:
-        # An alarm that is off is no news on a line for people.
-        told = [entry for entry in found if isinstance(entry, dict) and entry.get("value") is not False]
-        shown = wording.measurements(told)
+        shown = wording.measurements(wording.news(found))
         return ", ".join(f"{part.label} {part.text} {part.unit}".strip() for part in shown)
     return str(reading.get("payload") or "no payload")
 
