@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 from dataclasses import replace
@@ -37,6 +38,7 @@ EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 DAY_S = 86_400
 REFUSALS = (sqlite3.Error, StorageError, OSError)
 TRIES = 20
+NOBODY = 65_534
 NEEDED = {"subscribe", "enter"}  # steps that whoever is patient repeats until they are done
 SMALL_PART = 1_500  # bytes: a handful of records, so that parts end all the time
 
@@ -80,6 +82,23 @@ def live(tell: Tell, folder: Path, steps: Sequence[Step], *, patient: bool = Fal
                 tell("troubled", "start or stop", repr(error))
                 if not patient:
                     raise
+
+
+def live_as_nobody(tell: Tell, folder: Path, steps: Sequence[Step]) -> None:
+    """The same without root's power to write what it may not."""
+    become_nobody(folder)
+    live(tell, folder, steps)
+
+
+def become_nobody(folder: Path) -> None:
+    """From now on this process is a user to whom the folder belongs and nothing else; no change where it is no root."""
+    if os.geteuid():
+        return
+    for path in [folder.parent, folder, *folder.rglob("*")]:
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
 
 
 async def _live(tell: Tell, folder: Path, day: list[Step], *, patient: bool) -> None:
@@ -189,6 +208,10 @@ class Life:
         usual, self._store._log.part_bytes = self._store._log.part_bytes, 1
         await self.keep(1)
         self._store._log.part_bytes = usual
+
+    async def copy_to(self, place: str) -> None:
+        """A copy of the files as they are now: what a kill at this moment leaves."""
+        shutil.copytree(self._folder, place)
 
     async def die(self) -> None:
         """The process is killed here."""

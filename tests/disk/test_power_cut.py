@@ -12,6 +12,7 @@ import random
 from hashlib import sha256
 
 import pytest
+from mounts import ext4
 from nursery import fresh_copy, told_briefly
 from power import Disk, lay_out
 from test_kill_at_each_call import EMPTIED, ROTATED, SETTLED, STORED
@@ -55,6 +56,26 @@ def test_what_one_sync_failed_to_write_is_not_promised_on_the_strength_of_the_ne
     assert not life.breaches
     assert trouble.page.failed == 1, "no sync failed"
     _, broken = cut_anywhere(nursery, quick_folder, past.facts, calls, random.Random(32))
+    assert not broken, told_briefly(broken)
+
+
+def test_every_promise_is_kept_on_a_real_file_system_whose_power_is_cut(nursery, trouble, quick_folder):
+    """Without the rules of power.py: what ext4 itself leaves behind, several cuts of one store."""
+    steps = [["subscribe", "city"], ["small_parts"], *([["keep", 2], ["keep", 3, 2], ["settle", "city", 3]] * 20)]
+    rng, broken = random.Random(40), []
+    with ext4(quick_folder / "disk", quick_folder / "image") as disk:
+        folder = disk.folder / "data"
+        facts = nursery.run("lives.live", folder, [["enter", 1, 2]]).facts
+        for cut in range(max(8, STATES // 20)):
+            trouble.below(folder)
+            trouble.kill_at(rng.randrange(1, 600), cutting_power_of=disk.folder)
+            facts += nursery.run("lives.live", folder, steps).facts
+            trouble.nowhere()
+            disk.unmount()
+            disk.mount()
+            verdict = nursery.run("verdict.judge", folder, facts, power_cut=True)
+            facts += [fact for also in verdict.of("also") for fact in also]
+            broken += [f"cut {cut}: {breach}" for breach in verdict.breaches]
     assert not broken, told_briefly(broken)
 
 

@@ -50,6 +50,7 @@ class _Page(ctypes.Structure):
         ("begins", ctypes.c_char * 256),
         ("ends", ctypes.c_char * 256),
         ("folder", ctypes.c_char * 1024),
+        ("mount", ctypes.c_char * 1024),
     ]  # fmt: skip
 
 
@@ -122,8 +123,9 @@ class Trouble:
         if self._log.exists():
             os.truncate(self._log, 0)
 
-    def kill_at(self, call: int) -> None:
-        """Die instead of making this changing call, counted from `below`."""
+    def kill_at(self, call: int, *, cutting_power_of: Path | None = None) -> None:
+        """Die instead of making this changing call, counted from `below`; with the power of an ext4, if asked to."""
+        self.page.mount = str(cutting_power_of or "").encode()
         self.page.kill_at = call
 
     def fail(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lives import Life, identity, opened
+from lives import Life, become_nobody, identity, opened
 
 from gateway.model import DevAddr
 from gateway.store.cursors import Progress
@@ -252,7 +251,7 @@ def judge(tell: Tell, folder: Path, facts: Sequence[Fact], *, power_cut: bool = 
     """Start twice after a crash and tell every broken promise; a record kept in between counts as a promise."""
     told = Told.of(facts)
     devices = sorted(told.devices)
-    facts = list(facts)
+    facts, begun = list(facts), len(facts)
 
     def also(*fact: Any) -> None:
         facts.append(fact)
@@ -264,19 +263,18 @@ def judge(tell: Tell, folder: Path, facts: Sequence[Fact], *, power_cut: bool = 
     told = Told.of(facts)
     if max(told.kept, default=0) <= max(highest, first.head):
         tell("breach", f"a position was used again: {max(told.kept, default=0)} after {max(highest, first.head)}")
-    second = asyncio.run(_day(lambda *_: None, folder, [*told.begins], sorted(told.devices), told.left))
+    second = asyncio.run(_day(also, folder, [*told.begins], sorted(told.devices), told.left))
+    tell("also", facts[begun:])
     for breach in breaches(told, second, power_cut=True):
         tell("breach", f"at the second start: {breach}")
     if second.loud_at_start:
         tell("breach", f"the second start is not quiet: {second.loud_at_start}")
 
 
-def survey(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int], *, user: int = 0) -> None:
-    """Start twice and tell what is there each time, for files that were damaged; as another user if asked to."""
-    if user:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
+def survey(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence[int], *, as_nobody: bool = False) -> None:
+    """Start twice and tell what is there each time, for files that were damaged; without root's rights if asked to."""
+    if as_nobody:
+        become_nobody(folder)
     for _ in range(2):
         kept: list[Fact] = []
         seen = asyncio.run(_day(lambda *fact, kept=kept: kept.append(fact), folder, sinks, devices))
