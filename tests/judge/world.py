@@ -202,7 +202,9 @@ class Place:
 class FarEnd:
     """A destination that takes readings, tells the judge, and does not always say so. A Sink and its Link."""
 
-    def __init__(self, place: Place, tell: Callable[[Callable[[], None]], None], judge: Judge, now_us: Callable[[], int]):
+    def __init__(
+        self, place: Place, tell: Callable[[Callable[[], None]], None], judge: Judge, now_us: Callable[[], int]
+    ):
         self.name = place.name
         self.up = True
         self.takes_s = 0.01
@@ -362,7 +364,9 @@ class _Gateway:
 class World:
     """Lets a history happen, and asks the judge."""
 
-    def __init__(self, folder: Path, disk: SimulatedDisk, fleet: Fleet, places: Sequence[Place], *, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, disk: SimulatedDisk, fleet: Fleet, places: Sequence[Place], *, seed: int = 0
+    ) -> None:
         """`seed` is that of the drains' jitter."""
         self.fleet = fleet
         self.judge = Judge(
