@@ -19,7 +19,7 @@ from readings import session
 from trouble import Kind
 from verdict import judge, registered
 
-from gateway.store.log import part_files
+from gateway.store.log import PAGE_BYTES, part_files
 from gateway.store.seals import SealRing
 
 WAL_HEADER, FRAME_HEADER = 32, 24
@@ -125,8 +125,8 @@ def test_a_group_that_was_torn_by_a_power_cut_is_not_called_lost(folder, quick_f
             disk(call)
     state = disk.after_cut(random.Random(), 1)
     for call in calls[slice(*group)]:
-        if call.kind is Kind.WRITE and len(call.data) == 1024:
-            page = range(call.offset, call.offset + 1024)
+        if call.kind is Kind.WRITE and len(call.data) == PAGE_BYTES:
+            page = range(call.offset, call.offset + PAGE_BYTES)
             content = bytes(0 if at in page else byte for at, byte in enumerate(state[wal]))
             lay_out({**state, wal: content}, fresh_copy(quick_folder / "nothing", quick_folder / "cut"))
             assert not breaches(quick_folder / "cut", facts, power_cut=True), call
