@@ -13,8 +13,8 @@ commits of 2.3 records (a busy gateway, one commit a second) and of 64 (`bench/s
     2048 bytes          3 570            620
     4096 bytes          5 310            730
 
-Two records fit a page of 512; the few that are longer than one go on in pages of their own. A closed part then takes 296
-bytes a record instead of 259: a card has room for years, but it can only be written so often.
+Two records fit a page of 512; the few that are longer than one go on in pages of their own. A closed part then takes
+296 bytes a record instead of 259: a card has room for years, but it can only be written so often.
 
 A part for each day would be as cheap to write, but its size, and with it what damage or a deletion takes, would be
 whatever the day brought. No column but the position is indexed: an index costs a page for each record.
@@ -185,6 +185,7 @@ class RecordLog:
         self._db: sqlite3.Connection | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open_last()
+        self._finish_removals()
 
     # --- opening
 
@@ -270,6 +271,20 @@ class RecordLog:
         db.execute("INSERT INTO tally VALUES (1,?)", (tally.to_json(),))
         db.execute("COMMIT")
         return db
+
+    def _finish_removals(self) -> None:
+        """A part whose key is gone was being deleted when the process ended."""
+        for part in self.closed_parts:
+            if not self._seals.names_for(part.first_position) and self._is_ours(part):
+                part.unlink()
+
+    def _is_ours(self, part: PartFile) -> bool:
+        try:
+            with closing(open_readonly(part.path)) as db:
+                row = db.execute("SELECT epoch FROM part").fetchone()
+        except sqlite3.Error:
+            return False
+        return row is not None and row[0] == self.epoch
 
     # --- damage
 

@@ -224,7 +224,7 @@ class Life:
     async def enter(self, *numbers: int) -> None:
         """Somebody enters devices while the gateway runs."""
         enter(self._tell, self._folder, numbers)
-        await self._store._follow_registry()
+        await self._store.follow_registry()
 
 
 def _taken(progress: Progress, *, batch: Batch, after: int) -> Progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 
 import pytest
 from damage import destroyed, flipped, page_size, rearranged, sealed_bodies, telling_bits
@@ -28,6 +29,7 @@ LIFE = [
 def killed(nursery, quick_folder):
     """A store whose process was killed after the life above: its folder and what it had promised."""
     life = nursery.run("lives.live", quick_folder / "killed", [*LIFE, ["die"]])
+    assert life.signal == signal.SIGKILL
     return quick_folder / "killed", life.facts
 
 
@@ -35,6 +37,7 @@ def killed(nursery, quick_folder):
 def stopped(nursery, quick_folder):
     """The same, stopped in order: no write-ahead logs."""
     life = nursery.run("lives.live", quick_folder / "stopped", LIFE)
+    assert not life.breaches
     return quick_folder / "stopped", life.facts
 
 

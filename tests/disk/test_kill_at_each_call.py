@@ -45,6 +45,7 @@ def test_a_process_killed_at_any_call_keeps_every_promise(history, nursery, trou
     before, steps = HISTORIES[history]
     sound = quick_folder / "sound"
     past = nursery.run("lives.live", sound, before) if before else None
+    assert not (past and past.breaches), past.breaches
     facts = past.facts if past else []
     broken, call, ended = [], 0, False
     while not ended:
@@ -67,6 +68,7 @@ def test_a_start_killed_again_and_again_loses_nothing(history, nursery, trouble,
     """T-13: the start after a kill is killed at the same call three times in a row."""
     before, steps = HISTORIES[history]
     past = nursery.run("lives.live", quick_folder / "sound", before)
+    assert not past.breaches
     total = calls_of(nursery, trouble, fresh_copy(quick_folder / "sound", quick_folder / "data"), steps)
     rng, broken, killed = random.Random(13), [], 0
     for call in sorted(rng.sample(range(1, total + 1), 6)):

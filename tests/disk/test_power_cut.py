@@ -36,6 +36,7 @@ HISTORIES = {
 def test_whatever_a_power_cut_leaves_every_promise_is_kept(history, nursery, trouble, quick_folder):
     before, steps = HISTORIES[history]
     past = nursery.run("lives.live", quick_folder / "sound", before)
+    assert not past.breaches
     calls, life = written_down(nursery, trouble, quick_folder, steps)
     assert not life.breaches
     tried, broken = cut_anywhere(nursery, quick_folder, past.facts, calls, random.Random(2))
