@@ -29,7 +29,10 @@ def telling_bits(content: bytes, page: int, count: int, *, wal: bool = False) ->
     for start in range(begin, len(content), size):
         header = start + (FRAME_HEADER if wal else 100 if start == 0 else 0)
         bits += [8 * start + rng.randrange(8 * FRAME_HEADER)] if wal else []
-        bits += [8 * (header + rng.randrange(8)) + rng.randrange(8), 8 * (header + 8 + rng.randrange(12)) + rng.randrange(8)]
+        bits += [
+            8 * (header + rng.randrange(8)) + rng.randrange(8),
+            8 * (header + 8 + rng.randrange(12)) + rng.randrange(8),
+        ]
     bits += [8 * rng.randrange(min(100, len(content))) + rng.randrange(8) for _ in range(8)]
     alive = [at for at, byte in enumerate(content) if byte]
     bits += [8 * rng.choice(alive) + rng.randrange(8) for _ in range(count)]

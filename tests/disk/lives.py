@@ -19,6 +19,7 @@ from readings import STAMP, device, reading, session
 from gateway.errors import StorageError
 from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Reading, Refusal, Refused
 from gateway.store import writer
+from gateway.store.database import open_database
 from gateway.store.devices import DeviceRegistry
 from gateway.store.log import part_files
 from gateway.store.retention import Limits
@@ -119,6 +120,12 @@ async def _live(tell: Tell, folder: Path, day: list[Step], *, patient: bool) -> 
                 if not tries:
                     tell("breach", f"{name} is refused for ever: {error!r}")
             day.pop(0)
+
+
+def migrate(tell: Tell, file: Path, kind: str) -> None:
+    """Open a file that may be of an older version."""
+    open_database(file, kind).close()
+    tell("migrated")
 
 
 class Life:

@@ -22,7 +22,9 @@ SBIN = os.pathsep.join(["/usr/sbin", "/sbin", os.environ.get("PATH", "")])
 
 
 def _run(*words: object, check: bool = True) -> int:
-    return subprocess.run([*map(str, words)], check=check, capture_output=True, env={**os.environ, "PATH": SBIN}).returncode
+    return subprocess.run(
+        [*map(str, words)], check=check, capture_output=True, env={**os.environ, "PATH": SBIN}
+    ).returncode
 
 
 def _need(*commands: str) -> None:

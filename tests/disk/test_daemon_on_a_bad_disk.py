@@ -9,8 +9,8 @@ import errno
 import json
 import os
 import resource
-import subprocess
 import time
+from contextlib import ExitStack
 
 import pytest
 from daemons import GatewayProcess, PacketForwarder, Subscriber
@@ -29,7 +29,9 @@ FAULTS = {
     "over quota": lambda trouble: trouble.fail((Kind.WRITE, Kind.RESIZE, Kind.CREATE), errno.EDQUOT),
     "failing to sync": lambda trouble: trouble.fail(SYNCS, errno.EIO),
     "read-only": lambda trouble: trouble.read_only(),
-    "gone": lambda trouble: trouble.fail(tuple(kind for kind in Kind if kind is not Kind.MARK), errno.EIO, shm_too=True),
+    "gone": lambda trouble: trouble.fail(
+        tuple(kind for kind in Kind if kind is not Kind.MARK), errno.EIO, shm_too=True
+    ),
 }
 
 
@@ -73,7 +75,9 @@ class Town:
     def arrives(self, within_s=30):
         end = time.monotonic() + within_s
         while self.arrived() != set(range(1, self.spoken + 1)):
-            assert time.monotonic() < end, f"of {self.spoken} only {sorted(self.arrived())} arrived\n{self.gateway.log[-2000:]}"
+            assert time.monotonic() < end, (
+                f"of {self.spoken} only {sorted(self.arrived())} arrived\n{self.gateway.log[-2000:]}"
+            )
             time.sleep(0.1)
 
 
@@ -87,26 +91,27 @@ def settled(status, spoken):
 
 
 @pytest.fixture
-def make_town(quick_folder, mosquitto, request):
+def make_town(quick_folder, mosquitto):
     """A town whose gateway keeps its data below `quick_folder`; the device is entered."""
     sink = f'[sink.city]\ntype = "mqtt"\nurl = "mqtt://127.0.0.1:{mosquitto.port}"\nbacklog_delay = "0s"\n'
-    gateway = GatewayProcess(quick_folder, sink=sink, store='commit_interval = "100ms"\nmax_size = "16MiB"')
-    request.addfinalizer(lambda: gateway.__exit__())
+    with ExitStack() as opened:
+        gateway = GatewayProcess(quick_folder, sink=sink, store='commit_interval = "100ms"\nmax_size = "16MiB"')
+        opened.enter_context(gateway)
 
-    def made(**environment):
-        entered = gateway.command(
-            "device", "add", "--dev-eui", "0000000000000001", "--name", "PAV Antigone 12", "--dev-addr", "00000001",
-            "--nwk-s-key", bytes(session(1).f_nwk_s_int_key).hex(), "--app-s-key", bytes(session(1).app_s_key).hex(),
-        )  # fmt: skip
-        assert entered.returncode == 0, entered.stderr
-        gateway.start(**environment)
-        forwarder, platform = PacketForwarder(gateway.udp_port), Subscriber(mosquitto.port, "lorawan/+/+/up")
-        request.addfinalizer(forwarder.close)
-        request.addfinalizer(lambda: platform.__exit__())
-        gateway.until(lambda status: status["sinks"][0]["state"] == "connected")
-        return Town(gateway, forwarder, platform)
+        def made(**environment):
+            entered = gateway.command(
+                "device", "add", "--dev-eui", "0000000000000001", "--name", "PAV Antigone 12", "--dev-addr", "00000001",
+                "--nwk-s-key", bytes(session(1).f_nwk_s_int_key).hex(),
+                "--app-s-key", bytes(session(1).app_s_key).hex(),
+            )  # fmt: skip
+            assert entered.returncode == 0, entered.stderr
+            gateway.start(**environment)
+            forwarder = opened.enter_context(PacketForwarder(gateway.udp_port))
+            platform = opened.enter_context(Subscriber(mosquitto.port, "lorawan/+/+/up"))
+            gateway.until(lambda status: status["sinks"][0]["state"] == "connected")
+            return Town(gateway, forwarder, platform)
 
-    return made
+        yield made
 
 
 @pytest.fixture
@@ -156,7 +161,7 @@ def test_started_on_a_disk_in_trouble_it_hears_delivers_and_returns_to_the_disk(
     assert (status["store"]["balance"], status["store"]["quarantined"]) == (0, 0)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["full", "gone"])
 def test_asked_to_stop_on_a_disk_in_trouble_it_ends_in_time_and_in_order(fault, town, trouble):
     FAULTS[fault](trouble)
     town.speak()

@@ -17,11 +17,13 @@ from verdict import Told, registered
 
 FLIPS = int(os.environ.get("DISK_FLIPS", "30"))
 FIRST, MIDDLE, LAST = 1, 8, 15  # the parts of the store below
+BESIDE = ["cursors.sqlite3", "keys.sqlite3", "devices.sqlite3"]
 
 # Three parts of seven records, the last one not yet checkpointed when the process was killed.
 LIFE = [
-    ["enter", *range(1, 13)], ["subscribe", "city"], ["keep", 3], ["keep", 4, 2], ["next_part"], ["keep", 3], ["keep", 3, 2],
-    ["settle", "city", 5], ["next_part"], ["keep", 2], ["foreign", 2], ["keep", 3, 2], ["checkpoint"], ["settle", "city", 2],
+    ["enter", *range(1, 13)], ["subscribe", "city"], ["keep", 3], ["keep", 4, 2],
+    ["next_part"], ["keep", 3], ["keep", 3, 2], ["settle", "city", 5],
+    ["next_part"], ["keep", 2], ["foreign", 2], ["keep", 3, 2], ["checkpoint"], ["settle", "city", 2],
 ]  # fmt: skip
 
 
@@ -88,7 +90,11 @@ def broken(told, first, second, devices):
 def silently(told, seen, lost):
     """Positions that are gone and not reported as lost; of a part of which nothing is left it is enough to say so."""
     counted = {position for position in lost for first, last in seen["lost"] if first <= position <= last}
-    said = {position for position in lost if all(other in lost for other in told.kept if part_of(other) == part_of(position))}
+    said = {
+        position
+        for position in lost
+        if all(other in lost for other in told.kept if part_of(other) == part_of(position))
+    }
     return lost - counted - (said if seen["quarantined"] and seen["loud"] else set())
 
 
@@ -139,12 +145,12 @@ def test_a_flipped_bit_of_a_part_being_written_costs_at_most_one_record(name, nu
     check_flips(nursery, quick_folder, killed, name)
 
 
-@pytest.mark.parametrize("name", ["cursors.sqlite3", "keys.sqlite3", "devices.sqlite3"])
+@pytest.mark.parametrize("name", BESIDE)
 def test_a_flipped_bit_beside_the_log_costs_no_record_and_at_most_one_device(name, nursery, quick_folder, stopped):
     check_flips(nursery, quick_folder, stopped, name, records=0)
 
 
-@pytest.mark.parametrize("name", ["cursors.sqlite3-wal", "keys.sqlite3-wal", "devices.sqlite3-wal"])
+@pytest.mark.parametrize("name", [f"{name}-wal" for name in BESIDE])
 def test_a_flipped_bit_in_a_write_ahead_log_beside_the_log_costs_no_record(name, nursery, quick_folder, killed):
     check_flips(nursery, quick_folder, killed, name, records=0)
 
@@ -157,7 +163,10 @@ def check_flips(nursery, quick_folder, store, name, *, records=1):
         breaches, lost = damaged(nursery, quick_folder, store, name, flipped(content, bit))
         if len(lost) > records:
             breaches.append(f"records {sorted(lost)} are lost")
-        found += [f"bit {bit % 8} of byte {bit // 8} ({bit // 8 % page} of page {bit // 8 // page}): {one}" for one in breaches]
+        found += [
+            f"bit {bit % 8} of byte {bit // 8} ({bit // 8 % page} of page {bit // 8 // page}): {one}"
+            for one in breaches
+        ]
     assert not found, told_briefly(found)
 
 
@@ -179,20 +188,27 @@ def test_pages_lost_and_moved_cost_only_the_records_whose_bytes_are_gone(number,
 
 def test_a_torn_write_ahead_log_costs_only_the_records_whose_bytes_are_gone(nursery, quick_folder, killed):
     name = part(LAST) + "-wal"
-    file, bodies = (killed[0] / part(LAST)).read_bytes(), sealed_bodies(fresh_copy(killed[0], quick_folder / "copy") / part(LAST))
+    file, bodies = (
+        (killed[0] / part(LAST)).read_bytes(),
+        sealed_bodies(fresh_copy(killed[0], quick_folder / "copy") / part(LAST)),
+    )
     found = []
     for what, content in rearranged((killed[0] / name).read_bytes(), page_size(killed[0] / part(MIDDLE)) + 24):
         breaches, lost = damaged(nursery, quick_folder, killed, name, content)
         # What is cut off at the end is what a power cut leaves: nothing tells that it was ever there.
         cut = what.startswith("cut")
-        breaches = [one for one in breaches if not (cut and ("without a word" in one or "booked" in one or "kept" in one))]
+        breaches = [
+            one for one in breaches if not (cut and ("without a word" in one or "booked" in one or "kept" in one))
+        ]
         if lost - destroyed(bodies, file, content):
-            breaches.append(f"records {sorted(lost - destroyed(bodies, file, content))} are lost, and their bytes are there")
+            breaches.append(
+                f"records {sorted(lost - destroyed(bodies, file, content))} are lost, and their bytes are there"
+            )
         found += [f"{what}: {one}" for one in breaches]
     assert not found, told_briefly(found)
 
 
-@pytest.mark.parametrize("name", ["cursors.sqlite3", "keys.sqlite3", "devices.sqlite3"])
+@pytest.mark.parametrize("name", BESIDE)
 def test_pages_lost_beside_the_log_cost_no_record(name, nursery, quick_folder, stopped):
     found = []
     for what, content in rearranged((stopped[0] / name).read_bytes(), page_size(stopped[0] / name)):
@@ -206,9 +222,10 @@ def test_pages_lost_beside_the_log_cost_no_record(name, nursery, quick_folder, s
 # --- T-23: what lies in place of a file
 
 
-@pytest.mark.parametrize("name", [part(FIRST), part(MIDDLE), part(LAST), "cursors.sqlite3", "keys.sqlite3", "devices.sqlite3",
-                                  "log", "quarantine"])  # fmt: skip
-@pytest.mark.parametrize("thing", ["nothing", "a folder", "a link to nowhere", "a link to itself", "an empty file", "a pipe"])
+@pytest.mark.parametrize("name", [*map(part, (FIRST, MIDDLE, LAST)), *BESIDE, "log", "quarantine"])
+@pytest.mark.parametrize(
+    "thing", ["nothing", "a folder", "a link to nowhere", "a link to itself", "an empty file", "a pipe"]
+)
 def test_something_else_in_place_of_a_file_stops_nothing(name, thing, nursery, quick_folder, stopped):
     sound, facts = stopped
     folder = fresh_copy(sound, quick_folder / "data")
@@ -229,7 +246,7 @@ def test_something_else_in_place_of_a_file_stops_nothing(name, thing, nursery, q
             os.mkfifo(place)
     breaches, lost = surveyed(nursery, folder, facts, registered(sound))
     everything = set(Told.of(facts).kept)
-    # Without the file of keys the records are noise; that it is one file, and not beside them, is what makes forgetting sure.
+    # Without the file of keys the records are noise; that it is one file, and apart, is what makes forgetting sure.
     allowed = everything if name in {"log", "keys.sqlite3"} else {one for one in everything if part_of(one) == name}
     assert lost <= allowed
     assert not expected_after(breaches, name)
@@ -258,7 +275,7 @@ def test_a_damaged_part_stops_nothing_where_there_is_no_room_for_it_in_quarantin
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400])
-@pytest.mark.parametrize("name", [part(MIDDLE), part(LAST), "cursors.sqlite3", "keys.sqlite3", "devices.sqlite3"])
+@pytest.mark.parametrize("name", [part(MIDDLE), part(LAST), *BESIDE])
 def test_a_file_that_may_not_be_written_or_read_stops_nothing(name, mode, nursery, quick_folder, stopped):
     """A copy made by root, a restored backup: the file is there and belongs to somebody else."""
     sound, facts = stopped
@@ -296,7 +313,9 @@ def test_a_part_of_another_store_is_never_read_as_ours(place, nursery, quick_fol
 def test_all_files_of_another_store_beside_ours_are_kept_out(nursery, quick_folder, stopped):
     """Somebody copies a whole log folder into another: every part that is not ours is moved aside, ours are read."""
     sound, facts = stopped
-    nursery.run("lives.live", quick_folder / "other", [["enter", 1], ["keep", 4], ["next_part"], ["keep", 30], ["next_part"]])
+    nursery.run(
+        "lives.live", quick_folder / "other", [["enter", 1], ["keep", 4], ["next_part"], ["keep", 30], ["next_part"]]
+    )
     folder = fresh_copy(sound, quick_folder / "data")
     for stranger in (quick_folder / "other" / "log").iterdir():
         if not (folder / "log" / stranger.name).exists():

@@ -153,8 +153,12 @@ def test_a_flipped_bit_in_a_session_key_is_noticed(folder, caplog):
 
 
 @pytest.mark.parametrize("kind", ["devices", "keys", "cursors"])
-@pytest.mark.parametrize("content", [b"", b"\xff" * 8_192, b"SQLite format 3\0" + bytes(8_176)], ids=["empty", "noise", "zeros"])
-def test_a_file_beside_the_log_that_is_no_database_does_not_keep_the_gateway_from_starting(kind, content, folder, caplog):
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 8_192, b"SQLite format 3\0" + bytes(8_176)], ids=["empty", "noise", "zeros"]
+)
+def test_a_file_beside_the_log_that_is_no_database_does_not_keep_the_gateway_from_starting(
+    kind, content, folder, caplog
+):
     lived(folder, ["keep", 2])
     (folder / f"{kind}.sqlite3").write_bytes(content)
     kept = []

@@ -21,9 +21,8 @@ SETTLED = [
     ["settle", "city", 2],
 ]
 STORED = [["keep", 1], ["keep", 2, 2], ["foreign", 2], ["keep", 1, 2]]
-ROTATED = [["small_parts"], ["keep", 4], ["keep", 4, 2], ["keep", 3], ["keep", 4]]
-EMPTIED = [["small_parts"], ["keep", 4], ["keep", 4], ["keep", 1], ["settle", "city", 6], ["retain"], ["keep", 1],
-           ["settle", "city", 9], ["retain"]]  # fmt: skip
+ROTATED = [["keep", 1], ["next_part"], ["keep", 2, 2]]
+EMPTIED = [["next_part"], ["settle", "city", 9], ["retain"], ["keep", 1]]
 
 # What happened before, undisturbed, and what is killed.
 HISTORIES = {

@@ -15,10 +15,16 @@ import pytest
 from mounts import ext4
 from nursery import fresh_copy, told_briefly
 from power import Disk, lay_out
-from test_kill_at_each_call import EMPTIED, ROTATED, SETTLED, STORED
+from test_kill_at_each_call import SETTLED, STORED
 from trouble import Kind
 
 STATES = int(os.environ.get("DISK_STATES", "90"))
+
+ROTATED = [["small_parts"], ["keep", 4], ["keep", 4, 2], ["keep", 3], ["keep", 4]]
+EMPTIED = [
+    ["small_parts"], ["keep", 4], ["keep", 4], ["keep", 1], ["settle", "city", 6], ["retain"], ["keep", 1],
+    ["settle", "city", 9], ["retain"],
+]  # fmt: skip
 
 HISTORIES = {
     "the first start": ([], [["enter", 1, 2], *STORED]),
@@ -52,7 +58,7 @@ def test_what_one_sync_failed_to_write_is_not_promised_on_the_strength_of_the_ne
     """T-32: after a failed sync the kernel calls the pages clean; only what is written again is safe."""
     past = nursery.run("lives.live", quick_folder / "sound", [["enter", 1, 2], *STORED])
     fault = {"kinds": (Kind.SYNC,), "error": errno.EIO, "first": sync, "last": sync, "begins": "log/", "ends": name}
-    steps = [["small_parts"], ["keep", 3], ["keep", 2, 2], ["keep", 4], ["keep", 1]]
+    steps = [["small_parts"], ["keep", 3], ["keep", 2, 2], ["keep", 4], ["keep", 1], ["keep", 4], ["keep", 4]]
     calls, life = written_down(nursery, trouble, quick_folder, steps, **fault)
     assert not life.breaches
     assert trouble.page.failed == 1, "no sync failed"

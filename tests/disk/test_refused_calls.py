@@ -1,6 +1,6 @@
 """One call fails, or a few: nothing promised is lost, no sound file is called damaged, and afterwards all goes on.
 
-Store sheet, T-32, with the process that was refused living on. DISK_EVERY_CALL fails each call in turn instead of a few.
+Store sheet, T-32, with the process that was refused living on. DISK_EVERY_CALL fails each call in turn, not a few.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from trouble import CHANGES, SYNCS, Kind
 TRIED = None if os.environ.get("DISK_EVERY_CALL") else 6
 BEFORE = [["enter", 1, 2], ["subscribe", "city"], ["keep", 3], ["keep", 2, 2], ["settle", "city", 2]]
 DURING = [
-    ["subscribe", "city"], ["keep", 2], ["settle", "city", 1], ["foreign", 2], ["next_part"], ["keep", 2, 2], ["enter", 3],
-    ["settle", "city", 1], ["checkpoint"], ["keep", 1], ["deliver", "city"], ["retain"], ["restart"], ["subscribe", "city"],
-    ["keep", 2], ["refuse", "city"], ["deliver", "city"], ["keep", 1, 2], ["checkpoint"], ["keep", 1],
+    ["subscribe", "city"], ["keep", 2], ["settle", "city", 1], ["foreign", 2], ["next_part"], ["keep", 2, 2],
+    ["enter", 3], ["settle", "city", 1], ["checkpoint"], ["keep", 1], ["deliver", "city"], ["retain"],
+    ["restart"], ["subscribe", "city"], ["keep", 2], ["refuse", "city"], ["deliver", "city"], ["keep", 1, 2],
+    ["checkpoint"], ["keep", 1],
 ]  # fmt: skip
 
 FAULTS = {

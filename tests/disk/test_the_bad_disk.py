@@ -68,7 +68,9 @@ def test_every_call_is_written_down_with_its_bytes(trouble, folder):
     ]
 
 
-@pytest.mark.parametrize("kind", [Kind.MKDIR, Kind.CREATE, Kind.WRITE, Kind.SYNC, Kind.RESIZE, Kind.RENAME, Kind.UNLINK])
+@pytest.mark.parametrize(
+    "kind", [Kind.MKDIR, Kind.CREATE, Kind.WRITE, Kind.SYNC, Kind.RESIZE, Kind.RENAME, Kind.UNLINK]
+)
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_call_fails_as_asked_and_nothing_happens(kind, error, trouble, folder):
     trouble.below(folder)

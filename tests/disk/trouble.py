@@ -13,8 +13,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ALWAYS = 1 << 62
 
 
@@ -83,6 +81,8 @@ def built_library(folder: Path) -> Path:
     """trouble.c as a library to preload; skips the test when there is no compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
+        import pytest  # not above: the children of the nursery load this module, and have no use for it
+
         pytest.skip("apt-get install gcc libc6-dev")
     library = folder / "trouble.so"
     source = Path(__file__).with_name("trouble.c")
