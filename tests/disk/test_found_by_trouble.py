@@ -223,6 +223,40 @@ def test_a_destination_waits_where_positions_were_skipped_and_does_not_turn_in_c
     assert asyncio.run(read_on())
 
 
+def test_a_part_that_takes_no_more_records_is_followed_by_one_that_does(folder, nursery):
+    """Damage that only an insertion meets: the list of free room on the last leaf."""
+    lived(folder, ["keep", 9])
+    part = folder / "log" / "000000000001.sqlite3"
+    sound = part.read_bytes()
+    for start in range(PAGE_BYTES, len(sound), PAGE_BYTES):
+        part.write_bytes(flipped(sound, 8 * (start + 1) + 4))
+        life = nursery.run("lives.live", fresh_copy(folder, folder.with_name("copy")), [["keep", 1]])
+        assert not life.breaches, f"page {start // PAGE_BYTES}"
+
+
+def test_a_record_whose_length_is_damaged_does_not_keep_the_gateway_from_starting(folder):
+    """A type in the row's header goes wrong and the body reads as NULL."""
+    lived(folder, ["keep", 3])
+    with closing(sqlite3.connect(folder / "log" / "000000000001.sqlite3")) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'record'")
+        db.commit()
+    with closing(sqlite3.connect(folder / "log" / "000000000001.sqlite3")) as db:
+        db.execute("UPDATE record SET body = NULL WHERE position = 2")
+        db.commit()
+    assert sorted(found(folder)) == [1, 3]
+
+
+def test_pages_in_the_wrong_order_do_not_give_readings_other_positions(folder):
+    lived(folder, ["keep", 12], ["checkpoint"])
+    part = folder / "log" / "000000000001.sqlite3"
+    content = part.read_bytes()
+    pages = [content[at : at + PAGE_BYTES] for at in range(0, len(content), PAGE_BYTES)]
+    pages[-1], pages[-2] = pages[-2], pages[-1]
+    part.write_bytes(b"".join(pages))
+    assert all(position == f_cnt for position, f_cnt in found(folder).items())
+
+
 def test_a_mended_part_keeps_its_books(folder):
     """Counts and unopened frames lie in the same file as the records, and most of them can be read as well."""
     lived(folder, ["foreign", 3], ["keep", 2])
