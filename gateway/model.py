@@ -454,6 +454,42 @@ class DownlinkRequest:
     rf_chain: int = 0
 
 
+class DownlinkState(StrEnum):
+    """Where something that a device is to be told stands; contract section 2 spells the words."""
+
+    QUEUED = "queued"  # waits for the device to be there, or for its turn
+    SCHEDULED = "scheduled"  # the radio has it
+    SENT = "sent"  # was on the air; of a confirmed one, not acknowledged yet
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDownlink:
+    """What somebody wants a device to be told, and what became of it."""
+
+    ref: str  # whoever asked knows it by this
+    dev_eui: DevEui
+    f_port: int  # 1 to 255
+    payload: bytes
+    confirmed: bool
+    asked: Stamp
+    origin: str  # who asked, and is told the result: "command", or a destination's name
+    expires_after_s: float | None = None  # counted from `asked`; None: it waits until it is cancelled
+    state: DownlinkState = DownlinkState.QUEUED
+    reason: str | None = None  # why it is in this state, in words
+    f_cnt: int | None = None  # the counter it was last sent with
+    attempts: int = 0  # how often it was on the air
+    ended: Stamp | None = None  # when nothing more could happen to it
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.ended is not None
+
+
 class TxResult(StrEnum):
     """What became of a downlink request."""
 
