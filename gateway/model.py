@@ -275,6 +275,7 @@ class Session:
     skip_f_cnt_check: bool = False
     f_cnt_up: int | None = None  # the last uplink counter accepted, 32 bits; None before the first
     last_mic: bytes = b""  # MIC of that uplink: tells a repetition from a reset
+    conf_f_cnts: tuple[int, ...] | None = None  # 1.1: confirmed downlinks it may acknowledge, from its MAC state
 
 
 # --- the way up -----------------------------------------------------------------------------------------------------
@@ -287,6 +288,7 @@ class Refusal(StrEnum):
     CRC_NONE = "crc_none"  # sent without checksum: not a LoRaWAN uplink
     MALFORMED = "malformed"  # not a LoRaWAN frame
     NOT_UPLINK = "not_uplink"  # somebody's downlink or proprietary frame
+    JOINED = "joined"  # a join request or rejoin that was answered: what it said is in the session it led to
     JOIN_NOT_SERVED = "join_not_served"  # a join request or rejoin this gateway does not answer
     UNKNOWN_DEVICE = "unknown_device"  # no session has this DevAddr
     BAD_MIC = "bad_mic"  # sessions have this DevAddr, none made this frame
@@ -303,6 +305,7 @@ class Refused:
     detail: str
     dev_addr: DevAddr | None = None
     dev_eui: DevEui | None = None  # known for repetitions, copies and replays
+    repeated: OpenedUplink | None = None  # a repetition, opened again: its sender may be waiting for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,7 @@ class OpenedUplink:
     payload: bytes  # FRMPayload, decrypted; MAC commands when f_port is 0
     gap_before: int  # counters that were never heard since the last accepted frame
     counter_reset: bool = False  # the device started again (accepted because its counter is not checked)
+    adr_ack_req: bool = False  # the device asks whether it is still heard
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +31,7 @@ from gateway.model import (
     Stamp,
     TimeQuality,
 )
-from gateway.store.database import open_database
+from gateway.store.database import open_database, open_readonly
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -41,10 +41,17 @@ if TYPE_CHECKING:
     from gateway.store.devices import DeviceRow
     from gateway.store.known import Sighting
 
+    Gone = tuple[int, DevAddr]
+    """A session that is no more: its number, and the address it had."""
+
 FILE_NAME = "network.sqlite3"
 
 FIRST_JOINED_SESSION = 1 << 31
 """Sessions that were entered have lower numbers (`devices.sqlite3` counts them), those joined here this or higher."""
+
+SESSIONS_OFFERED = 2
+"""Sessions of a device that it was offered and not heard to use: the newest. Two, so that a join-request somebody
+recorded and sent again cannot push out the one that the device has just been given."""
 
 _SESSION = (
     "session_id, dev_eui, offered, dev_addr, mac_version, f_nwk_s_int_key, s_nwk_s_int_key, nwk_s_enc_key, app_s_key,"
@@ -99,7 +106,7 @@ class NetworkFile:
 
     def sessions(self) -> Iterator[JoinedSession]:
         """Every joined session by DevEUI, never all in memory at once; of one device the offered one comes last."""
-        query = f"SELECT {_SESSION} FROM session ORDER BY dev_eui, offered"  # noqa: S608 - constant text
+        query = f"SELECT {_SESSION} FROM session ORDER BY dev_eui, offered, session_id"  # noqa: S608 - constant text
         return (_joined(row) for row in self._db.execute(query))
 
     def sessions_of(self, dev_eui: DevEui) -> list[JoinedSession]:
@@ -112,15 +119,20 @@ class NetworkFile:
         row = self._db.execute("SELECT history FROM join_history WHERE dev_eui=?", (bytes(dev_eui),)).fetchone()
         return row[0] if row else None
 
-    def keep_join(self, dev_eui: DevEui, history: str, session: Session, mac_state: str) -> tuple[Session, list[int]]:
-        """The nonces are spent, and the device is offered a session, in place of one it was offered before.
+    def keep_join(self, dev_eui: DevEui, history: str, session: Session, mac_state: str) -> tuple[Session, list[Gone]]:
+        """The nonces are spent, and the device is offered a session, in place of the oldest it was offered before.
 
-        The session with its number, and the numbers of those that are no more. Only after this may the join-accept
+        The session with its number, and those that are no more. Only after this may the join-accept
         be on the air.
         """
         with self._change() as db:
             db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
-            gone = self._drop(db, "SELECT session_id FROM session WHERE dev_eui=? AND offered", (bytes(dev_eui),))
+            gone = self._drop(
+                db,
+                "SELECT session_id, dev_addr FROM session WHERE dev_eui=? AND offered"
+                " ORDER BY session_id DESC LIMIT -1 OFFSET ?",
+                (bytes(dev_eui), SESSIONS_OFFERED - 1),
+            )
             inserted = db.execute(
                 "INSERT INTO session (dev_eui, offered, dev_addr, mac_version, f_nwk_s_int_key, s_nwk_s_int_key,"
                 " nwk_s_enc_key, app_s_key) VALUES (?,1,?,?,?,?,?,?)",
@@ -142,12 +154,17 @@ class NetworkFile:
         with self._change() as db:
             db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
 
-    def taken_up(self, dev_eui: DevEui, session_id: int) -> list[int]:
-        """The device uses this session: it is not only offered any more, and the others of the device are no more."""
+    def taken_up(self, dev_eui: DevEui, session_id: int) -> list[Gone]:
+        """The device uses this session: it is not only offered any more, and those before it are no more.
+
+        One that was offered since stays: its accept may still be on the way.
+        """
         with self._change() as db:
             db.execute("UPDATE session SET offered=0 WHERE session_id=?", (session_id,))
             return self._drop(
-                db, "SELECT session_id FROM session WHERE dev_eui=? AND session_id<>?", (bytes(dev_eui), session_id)
+                db,
+                "SELECT session_id, dev_addr FROM session WHERE dev_eui=? AND session_id<?",
+                (bytes(dev_eui), session_id),
             )
 
     def forget(self, dev_euis: Collection[DevEui]) -> None:
@@ -240,12 +257,34 @@ class NetworkFile:
             self._db.execute("ROLLBACK")
             raise
 
-    def _drop(self, db: sqlite3.Connection, which: str, values: tuple[object, ...]) -> list[int]:
-        gone = [session_id for (session_id,) in db.execute(which, values)]
-        for session_id in gone:
+    def _drop(self, db: sqlite3.Connection, which: str, values: tuple[object, ...]) -> list[Gone]:
+        gone = [(session_id, DevAddr(dev_addr)) for session_id, dev_addr in db.execute(which, values)]
+        for session_id, _ in gone:
             db.execute("DELETE FROM session WHERE session_id=?", (session_id,))
             db.execute("DELETE FROM served WHERE session_id=?", (session_id,))
         return gone
+
+
+def sessions_in_use(folder: Path, dev_eui: DevEui | None = None) -> dict[DevEui, Session]:
+    """The session that each device joined here and uses, or the newest it was offered; of one device, or of all.
+
+    For commands, beside a daemon or without one. Nothing when the gateway has answered no join yet.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return {}
+    with closing(open_readonly(path)) as connection:
+        file = NetworkFile(connection)
+        try:
+            joined = file.sessions() if dev_eui is None else file.sessions_of(dev_eui)
+            found: dict[DevEui, JoinedSession] = {}
+            for one in joined:
+                before = found.get(one.session.dev_eui)
+                if before is None or before.offered:
+                    found[one.session.dev_eui] = one
+        except sqlite3.Error as error:
+            raise StorageError(f"{path} cannot be read: {error}") from error
+    return {whose: one.session for whose, one in found.items()}
 
 
 def with_joined(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session, Stamp
+    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -281,11 +281,12 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    def keep_uplink(self, reading: Reading, session: Session | None) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session | None, *, soon: bool = False) -> asyncio.Future[int]:
         """The position of the reading, once it and its counter are durable. Kept in the order of calls.
 
-        Without a session it moves no counter: it was read again, and its device has gone on since.
-        StoreFull when the settings say that what is there counts more than what comes.
+        Without a session it moves no counter: it was read again, and its device has gone on since. `soon` when a device
+        waits for it to be on disk: then the commit interval does not count. StoreFull when the settings say that what
+        is there counts more than what comes.
         """
         if self._full:
             if not reading.reread:  # else it is where it was
@@ -294,7 +295,7 @@ class Store:
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        kept = self._writer.keep(reading, session.session_id if session else 0)
+        kept = self._writer.keep(reading, session.session_id if session else 0, soon=soon)
         self._stranded.waits(reading)
         return kept
 
@@ -490,6 +491,50 @@ class Store:
     async def with_network(self, work: Callable[[NetworkFile], T]) -> T:
         """Do something with what is remembered as a network: one thing after the other, on a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._serving, work, self._network)
+
+    async def keep_join(self, device: Device, history: str, session: Session, mac_state: str) -> Session:
+        """The device is offered a session; with its number, once that and the nonces spent are on disk."""
+        kept, gone = await self.with_network(
+            lambda network: network.keep_join(device.dev_eui, history, session, mac_state)
+        )
+        self.known.offer(device, kept)
+        self.known.may_acknowledge(kept, ())
+        for session_id, dev_addr in gone:
+            self.known.drop(session_id, dev_addr)
+        return kept
+
+    def is_offered(self, session: Session) -> bool:
+        """Whether the device was not heard to use this session before."""
+        return self.known.is_offered(session.session_id)
+
+    def may_acknowledge(self, session: Session, f_cnts_down: tuple[int, ...]) -> None:
+        """These confirmed downlinks, and no others, may be acknowledged by this session."""
+        self.known.may_acknowledge(session, f_cnts_down)
+
+    async def in_use(self, dev_eui: DevEui) -> tuple[Device, Session] | None:
+        """A device with the session it uses, and its newest counters; None for one that is unknown or never joined."""
+        try:
+            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+        except DeviceUnknown:
+            return None
+        joined = await self.with_network(lambda network: network.sessions_of(dev_eui)) if row.has_root_keys else []
+        session = next((one.session for one in joined if not one.offered), row.session)
+        if session is None:
+            return None
+        newest = (one for _, one in self.candidates(session.dev_addr) if one.session_id == session.session_id)
+        return row.device, next(newest, session)
+
+    async def taken_up(self, device: Device, session: Session) -> None:
+        """The device was heard to use a session that it had been offered: those before it are no more."""
+        self.known.taken_up(session.session_id)
+        gone = await self.with_network(lambda network: network.taken_up(device.dev_eui, session.session_id))
+        for session_id, dev_addr in gone:
+            self.known.drop(session_id, dev_addr)
+
+    async def root_keys(self, dev_eui: DevEui) -> RootKeys | None:
+        """The keys a device joins with, if it has any."""
+        keys: RootKeys | None = await self._writer.call(partial(self._registry.root_keys, dev_eui))
+        return keys
 
     async def device(self, dev_eui: DevEui) -> Device | None:
         """What people entered of a device, or None when it is not known (any more)."""

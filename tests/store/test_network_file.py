@@ -43,15 +43,18 @@ def test_a_join_that_was_answered_is_known_after_a_start(network, tmp_path):
         assert again.served(kept.session_id).mac_state == "state"
 
 
-def test_a_device_has_the_session_it_uses_and_the_newest_it_was_offered(network):
+def test_a_device_has_the_session_it_uses_and_the_two_newest_it_was_offered(network):
     used, _ = network.keep_join(MUSEUM, "1", session(7), "")
     assert network.taken_up(MUSEUM, used.session_id) == []
-    first, _ = network.keep_join(MUSEUM, "2", session(7, dev_addr=8), "")
-    second, gone = network.keep_join(MUSEUM, "3", session(7, dev_addr=9), "")
-    assert gone == [first.session_id]
-    assert [(one.session.dev_addr, one.offered) for one in network.sessions_of(MUSEUM)] == [(7, False), (9, True)]
-    assert network.taken_up(MUSEUM, second.session_id) == [used.session_id]
+    first, second = (network.keep_join(MUSEUM, "2", session(7, dev_addr=address), "")[0] for address in (8, 9))
+    third, gone = network.keep_join(MUSEUM, "3", session(7, dev_addr=10), "")
+    assert gone == [(first.session_id, 8)]
+    assert [(one.session.dev_addr, one.offered) for one in network.sessions_of(MUSEUM)] == [
+        (7, False), (9, True), (10, True),
+    ]  # fmt: skip
+    assert network.taken_up(MUSEUM, second.session_id) == [(used.session_id, 7)]
     assert network.served(used.session_id).mac_state is None
+    assert [one.session.session_id for one in network.sessions_of(MUSEUM)] == [second.session_id, third.session_id]
 
 
 def test_a_bound_of_counters_never_falls(network):
@@ -106,8 +109,7 @@ async def test_a_joined_device_is_heard_after_a_start_and_after_somebody_renames
         registry.add(device(7), root_keys=ROOT)
     async with opened(tmp_path) as store:
         assert store.known.devices == 1
-        joined, _ = await store.with_network(lambda file: file.keep_join(MUSEUM, "1", session(7), ""))
-        store.known.offer(device(7), joined)
+        joined = await store.keep_join(device(7), "1", session(7), "")
         assert (store.known.devices, store.known.is_offered(joined.session_id)) == (1, True)
         await store.keep_uplink(reading(3, number=7), replace(joined, f_cnt_up=3))
     async with opened(tmp_path) as store:
@@ -115,8 +117,7 @@ async def test_a_joined_device_is_heard_after_a_start_and_after_somebody_renames
         assert (found.session_id, found.f_cnt_up, store.known.is_offered(found.session_id)) == (
             joined.session_id, 3, True,
         )  # fmt: skip
-        await store.with_network(lambda file: file.taken_up(MUSEUM, joined.session_id))
-        store.known.taken_up(joined.session_id)
+        await store.taken_up(device(7), joined)
         with DeviceRegistry.open(tmp_path) as registry:
             registry.replace(device(7, name="room 12"))
         await store.follow_registry()
@@ -135,8 +136,7 @@ async def test_counters_of_joined_sessions_survive_a_start_that_had_no_stop(tmp_
     with DeviceRegistry.open(alive) as registry:
         registry.add(device(7), root_keys=ROOT)
     async with opened(alive) as store:
-        joined, _ = await store.with_network(lambda file: file.keep_join(MUSEUM, "1", session(7), ""))
-        store.known.offer(device(7), joined)
+        joined = await store.keep_join(device(7), "1", session(7), "")
         for f_cnt in range(1, 4):
             await store.keep_uplink(reading(f_cnt, number=7), replace(joined, f_cnt_up=f_cnt))
         shutil.copytree(alive, killed)  # what a kill leaves: files as they are, no checkpoint

@@ -1,6 +1,6 @@
 -- What this gateway, as a network, owes the devices it serves. One writer: the running daemon.
 
--- Sessions that were joined here. A device has the one it uses, and at most one that it has been offered since.
+-- Sessions that were joined here. A device has the one it uses, and the newest that it has been offered since.
 CREATE TABLE session (
     session_id INTEGER PRIMARY KEY AUTOINCREMENT,
     dev_eui BLOB NOT NULL CHECK (length(dev_eui) = 8),
