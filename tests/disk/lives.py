@@ -21,7 +21,7 @@ from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Reading, R
 from gateway.store import writer
 from gateway.store.database import open_database
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import part_files
+from gateway.store.part import part_files
 from gateway.store.retention import Limits
 from gateway.store.store import Store
 

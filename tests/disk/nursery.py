@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,15 +16,18 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trouble import Trouble
 
+T = TypeVar("T")
+
 PROJECT = Path(__file__).parents[2]
 HUNG_AFTER_S = 20
+EXHAUSTIVE = bool(os.environ.get("CRASH_EXHAUSTIVE"))  # `make crash`
 SHOWN = int(os.environ.get("DISK_SHOWN", "8"))
 
 
@@ -67,8 +71,17 @@ class Nursery:
 
     def run(self, function: str, folder: Path, *words: Any, **more: Any) -> Outcome:
         """`module.function` with a folder and plain values."""
-        print(json.dumps([function, str(folder), words, more]), file=self._process.stdin, flush=True)
+        self._process.stdin.write(json.dumps([function, str(folder), words, more]) + "\n")
+        self._process.stdin.flush()
         return Outcome(**json.loads(self._process.stdout.readline()))
+
+
+def some(cases: Iterable[T], most: int) -> list[T]:
+    """All cases in `make crash`; else so many of them, the same ones at each run."""
+    every = [*cases]
+    if EXHAUSTIVE or len(every) <= most:
+        return every
+    return [every[index] for index in sorted(random.Random(len(every)).sample(range(len(every)), most))]
 
 
 def fresh_copy(source: Path, target: Path) -> Path:
@@ -89,10 +102,14 @@ def _serve() -> None:
     import trouble  # noqa: F401
     import verdict  # noqa: F401
 
+    from gateway.store.database import open_database
+
+    open_database(Path(":memory:"), "keys").close()  # loads what a child that becomes nobody could not load any more
     gc.freeze()  # children share what they never touch
     for line in sys.stdin:
         function, folder, words, more = json.loads(line)
-        print(json.dumps(_child(function, Path(folder), words, more)), flush=True)
+        sys.stdout.write(json.dumps(_child(function, Path(folder), words, more)) + "\n")
+        sys.stdout.flush()
 
 
 def _child(function: str, folder: Path, words: list[Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Damaged files: the start works, at most what is destroyed is lost, it is counted, and the next start is quiet.
 
-Store sheet, T-20 to T-25 and promises P4, P5. DISK_FLIPS raises how many bits of each file are flipped, one at a time.
+Store sheet, T-20 to T-25 and promises P4, P5. `make crash` flips many more bits of each file.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ import os
 import re
 import shutil
 import signal
+from itertools import product
 
 import pytest
 from damage import destroyed, flipped, page_size, rearranged, sealed_bodies, telling_bits
-from nursery import fresh_copy, told_briefly
+from nursery import EXHAUSTIVE, fresh_copy, some, told_briefly
 from verdict import Told, registered
 
-FLIPS = int(os.environ.get("DISK_FLIPS", "30"))
+FLIPS = 400 if EXHAUSTIVE else 5
+REARRANGED = 5  # of the ways to lose pages and lengths, where not all are tried
 FIRST, MIDDLE, LAST = 1, 8, 15  # the parts of the store below
 BESIDE = ["cursors.sqlite3", "keys.sqlite3", "devices.sqlite3"]
 
@@ -112,11 +114,11 @@ def destinations(told, seen, lost):
 def known_devices(seen, devices):
     now = {int(number): facts for number, facts in seen["registered"].items()}
     changed = [number for number, facts in now.items() if number in devices and devices[number] != facts]
-    found = [f"devices {changed} have other facts or keys than were entered"] if changed else []
     missing = set(devices) - set(now)
+    found = [f"devices {changed} have other facts or keys than were entered"] if changed else []
     if len(missing) > 1:
         found.append(f"devices {sorted(missing)} are gone")
-    if missing and not seen["loud"]:
+    if (missing or changed) and not seen["loud"]:
         found.append(f"devices {sorted(missing)} are gone without a word")
     return found
 
@@ -150,7 +152,7 @@ def test_a_flipped_bit_beside_the_log_costs_no_record_and_at_most_one_device(nam
     check_flips(nursery, quick_folder, stopped, name, records=0)
 
 
-@pytest.mark.parametrize("name", [f"{name}-wal" for name in BESIDE])
+@pytest.mark.parametrize("name", ["cursors.sqlite3-wal", "devices.sqlite3-wal"])  # that of the keys is empty
 def test_a_flipped_bit_in_a_write_ahead_log_beside_the_log_costs_no_record(name, nursery, quick_folder, killed):
     check_flips(nursery, quick_folder, killed, name, records=0)
 
@@ -178,7 +180,7 @@ def test_pages_lost_and_moved_cost_only_the_records_whose_bytes_are_gone(number,
     name = part(number)
     bodies = sealed_bodies(stopped[0] / name)
     found = []
-    for what, content in rearranged((stopped[0] / name).read_bytes(), page_size(stopped[0] / name)):
+    for what, content in some(rearranged((stopped[0] / name).read_bytes(), page_size(stopped[0] / name)), REARRANGED):
         breaches, lost = damaged(nursery, quick_folder, stopped, name, content)
         if lost - destroyed(bodies, content):
             breaches.append(f"records {sorted(lost - destroyed(bodies, content))} are lost, and their bytes are there")
@@ -193,14 +195,15 @@ def test_a_torn_write_ahead_log_costs_only_the_records_whose_bytes_are_gone(nurs
         sealed_bodies(fresh_copy(killed[0], quick_folder / "copy") / part(LAST)),
     )
     found = []
-    for what, content in rearranged((killed[0] / name).read_bytes(), page_size(killed[0] / part(MIDDLE)) + 24):
+    for what, content in some(
+        rearranged((killed[0] / name).read_bytes(), page_size(killed[0] / part(MIDDLE)) + 24), REARRANGED
+    ):
         breaches, lost = damaged(nursery, quick_folder, killed, name, content)
-        # What is cut off at the end is what a power cut leaves: nothing tells that it was ever there.
-        cut = what.startswith("cut")
-        breaches = [
-            one for one in breaches if not (cut and ("without a word" in one or "booked" in one or "kept" in one))
-        ]
-        if lost - destroyed(bodies, file, content):
+        # Damage at the end is what a power cut leaves of commits nobody was promised: nothing tells it from damage.
+        at_end = lost == set(range(min(lost, default=0), max(bodies) + 1))
+        if at_end:
+            breaches = [one for one in breaches if not re.search(r"without a word|booked|kept", one)]
+        elif lost - destroyed(bodies, file, content):
             breaches.append(
                 f"records {sorted(lost - destroyed(bodies, file, content))} are lost, and their bytes are there"
             )
@@ -211,21 +214,23 @@ def test_a_torn_write_ahead_log_costs_only_the_records_whose_bytes_are_gone(nurs
 @pytest.mark.parametrize("name", BESIDE)
 def test_pages_lost_beside_the_log_cost_no_record(name, nursery, quick_folder, stopped):
     found = []
-    for what, content in rearranged((stopped[0] / name).read_bytes(), page_size(stopped[0] / name)):
+    for what, content in some(rearranged((stopped[0] / name).read_bytes(), page_size(stopped[0] / name)), REARRANGED):
         breaches, lost = damaged(nursery, quick_folder, stopped, name, content)
         if lost:
             breaches.append(f"records {sorted(lost)} are lost")
-        found += [f"{what}: {one}" for one in breaches]
+        # What people entered on a page that is gone is gone; the others are there, and it is said.
+        found += [f"{what}: {one}" for one in breaches if not re.fullmatch(r"devices .* (are gone|were entered)", one)]
     assert not found, told_briefly(found)
 
 
 # --- T-23: what lies in place of a file
 
 
-@pytest.mark.parametrize("name", [*map(part, (FIRST, MIDDLE, LAST)), *BESIDE, "log", "quarantine"])
-@pytest.mark.parametrize(
-    "thing", ["nothing", "a folder", "a link to nowhere", "a link to itself", "an empty file", "a pipe"]
-)
+THINGS = "nothing", "a folder", "a link to nowhere", "a link to itself", "an empty file", "a pipe"
+PLACES = *map(part, (FIRST, MIDDLE, LAST)), *BESIDE, "keys-copy.sqlite3", "log", "quarantine"
+
+
+@pytest.mark.parametrize(("thing", "name"), some(product(THINGS, PLACES), 12))
 def test_something_else_in_place_of_a_file_stops_nothing(name, thing, nursery, quick_folder, stopped):
     sound, facts = stopped
     folder = fresh_copy(sound, quick_folder / "data")
@@ -274,16 +279,16 @@ def test_a_damaged_part_stops_nothing_where_there_is_no_room_for_it_in_quarantin
     assert (breaches, lost) == ([], {one for one in Told.of(facts).kept if part_of(one) == part(LAST)})
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o400])
-@pytest.mark.parametrize("name", [part(MIDDLE), part(LAST), *BESIDE])
-def test_a_file_that_may_not_be_written_or_read_stops_nothing(name, mode, nursery, quick_folder, stopped):
-    """A copy made by root, a restored backup: the file is there and belongs to somebody else."""
+@pytest.mark.parametrize(("mode", "name"), some(product([0o000, 0o400], [part(LAST), *BESIDE]), 3))
+def test_a_file_that_belongs_to_somebody_else_is_for_a_person_to_give_back(name, mode, nursery, quick_folder, stopped):
+    """A copy made by root, a restored backup: it is sound, for all that is known, and nothing may be moved aside."""
     sound, facts = stopped
     folder = fresh_copy(sound, quick_folder / "data")
     (folder / name).chmod(mode)
-    breaches, lost = surveyed(nursery, folder, facts, registered(sound), as_nobody=True)
-    assert lost <= {one for one in Told.of(facts).kept if name in (part_of(one), "keys.sqlite3")}
-    assert not expected_after(breaches, name)
+    refused = nursery.run("verdict.survey", folder, ["city"], [1, 2], as_nobody=True)
+    assert f"{name} may not be read and written by this user" in refused.error
+    (folder / name).chmod(0o600)
+    assert surveyed(nursery, folder, facts, registered(sound)) == ([], set())
 
 
 # --- T-23, T-24: parts that are missing or not ours

@@ -10,7 +10,7 @@ import random
 import signal
 
 import pytest
-from nursery import fresh_copy, told_briefly
+from nursery import EXHAUSTIVE, fresh_copy, some, told_briefly
 
 SETTLED = [
     ["subscribe", "city"],
@@ -46,19 +46,19 @@ def test_a_process_killed_at_any_call_keeps_every_promise(history, nursery, trou
     past = nursery.run("lives.live", sound, before) if before else None
     assert not (past and past.breaches), past.breaches
     facts = past.facts if past else []
-    broken, call, ended = [], 0, False
-    while not ended:
-        call += 1
+    broken, killed = [], 0
+    total = calls_of(nursery, trouble, fresh_copy(sound, quick_folder / "data"), steps)
+    for call in some(range(1, total + 1), 10):
         folder = fresh_copy(sound, quick_folder / "data")
         trouble.below(folder)
         trouble.kill_at(call)
         life = nursery.run("lives.live", folder, steps)
         trouble.nowhere()
         assert not life.error, life.error
-        ended = life.signal != signal.SIGKILL
+        killed += life.signal == signal.SIGKILL
         verdict = nursery.run("verdict.judge", folder, [*facts, *life.facts])
         broken += [f"killed at call {call}: {breach}" for breach in verdict.breaches]
-    assert call > 10, "nothing was killed"
+    assert killed >= 9, "nothing was killed"  # the last calls depend on how groups happened to form
     assert not broken, told_briefly(broken)
 
 
@@ -70,7 +70,7 @@ def test_a_start_killed_again_and_again_loses_nothing(history, nursery, trouble,
     assert not past.breaches
     total = calls_of(nursery, trouble, fresh_copy(quick_folder / "sound", quick_folder / "data"), steps)
     rng, broken, killed = random.Random(13), [], 0
-    for call in sorted(rng.sample(range(1, total + 1), 6)):
+    for call in sorted(rng.sample(range(1, total + 1), 20 if EXHAUSTIVE else 2)):
         torn = fresh_copy(quick_folder / "sound", quick_folder / "torn")
         life = killed_at(nursery, trouble, torn, steps, call)
         start = calls_of(nursery, trouble, fresh_copy(torn, quick_folder / "data"), [])
@@ -81,7 +81,7 @@ def test_a_start_killed_again_and_again_loses_nothing(history, nursery, trouble,
             facts = [*past.facts, *life.facts, *(fact for one in starts for fact in one.facts)]
             verdict = nursery.run("verdict.judge", folder, facts)
             broken += [f"killed at {call}, then at {start_call} of the start: {breach}" for breach in verdict.breaches]
-    assert killed > 30, "the starts were not killed"
+    assert killed >= 15, "the starts were not killed"
     assert not broken, told_briefly(broken)
 
 

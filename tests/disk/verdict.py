@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.store.cursors import Progress
     from gateway.store.devices import DeviceRow
-    from gateway.store.log import Tally
+    from gateway.store.part import Tally
     from gateway.store.store import Store
 
     Tell = Callable[..., None]
@@ -140,7 +140,7 @@ def breaches(told: Told, seen: Look, *, power_cut: bool) -> list[str]:
         found += _destination(told, seen, sink, power_cut=power_cut)
     lost = [(first, last) for first, last in seen.lost if last > told.left]
     if seen.quarantined or lost:
-        found.append(f"sound files were called damaged: {seen.quarantined} parts, records {lost}")
+        found.append(f"sound files were called damaged: {seen.quarantined}, records {lost}; {seen.loud_at_start}")
     if told.epoch not in (None, seen.epoch):
         found.append(f"the log has another epoch, {seen.epoch}")
     return found
