@@ -129,6 +129,8 @@ class GatewayView:
             "input": dict(health.refused),
             "last_heard_s": None if self._last_heard is None else round(age_s(self._last_heard, now), 1),
             "receivers": list(health.receivers),
+            "airtime": list(health.airtime),
+            "denied": dict(health.denied),
         }
 
     def _store_status(self) -> dict[str, Any]:

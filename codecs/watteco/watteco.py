@@ -13,8 +13,9 @@ Times count in the device's own seconds; the last of them is that of sending, so
 distance from it.
 
 Confirmed by the maker's examples and tests: reports of temperature, humidity, input, index, battery and firmware, short
-and long causes, batches with common and with separate times. Inferred: that the first input of Pulse Sens'O is endpoint
-0. A sample of a batch has a time only where that of reception is known; without it the batch is in `data` only.
+and long causes, batches with common and with separate times. By the maker's code alone: which endpoint is which input
+of Pulse Sens'O. A sample of a batch has a time only where that of reception is known; without it the batch is in
+`data` only.
 """
 
 from datetime import datetime, timezone

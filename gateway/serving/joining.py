@@ -20,7 +20,7 @@ from gateway.lorawan.join import Joined, JoinHistory, JoinTerms, answer_join, an
 from gateway.lorawan.mac import after_join, after_rejoin_2
 from gateway.lorawan.mac_state import MacState
 from gateway.lorawan.net_id import address_bits, dev_addr_in
-from gateway.model import DevEui, Refusal, Refused, TxResult
+from gateway.model import DevEui, Refusal, Refused
 from gateway.serving.windows import Opening, ways_to
 
 if TYPE_CHECKING:
@@ -159,8 +159,9 @@ class Joining:
         rx2_us = region.join_accept_delay1_us + region.receive_delay2_after_1_us
         openings.append(Opening("RX2", rx2_us, region.rx2_after_join(frame.frequency_hz)))
         ways = ways_to(region, asked.heard, openings, answer.accept, f"join {answer.device.dev_eui}")
-        report = await self._line.carry(ways)
-        if report.result is TxResult.SENT:
+        fate = await self._line.carry(ways)
+        report = fate.report
+        if fate.may_be_heard:
             log.info("%s (%s): %s, accepted", answer.device.name, answer.device.dev_eui, _how(answer))
         else:
             log.warning(
