@@ -7,7 +7,6 @@ import asyncio
 from gateway.model import TxReport, TxResult
 from gateway.radio.concentrator import RadioHealth
 from gateway.radio.counter import count_of
-from gateway.radio.schedule import Planned
 from gateway.radio.transmitters import Transmitters, timed
 from gateway.simulator.chip import TxRefused
 
@@ -79,7 +78,7 @@ class TownRadio:
         next_us = counted.schedule.next_due_us()
         return None if next_us is None else max(1_000, next_us - counted.count_us)
 
-    def _send(self, counted, planned: Planned):
+    def _send(self, counted, planned):
         answer = counted.chip.send(timed(planned))
         if isinstance(answer, TxRefused):
             self.transmitters.not_sent(planned)
