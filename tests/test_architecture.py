@@ -104,6 +104,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "pyyaml": (("yaml",), frozenset({"decoding"})),
     "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 

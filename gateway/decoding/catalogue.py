@@ -20,6 +20,8 @@ from gateway.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gateway.decoding.mapping import Rule
+
 LARGEST_FILE_BYTES = 4 << 20
 """Vendors' largest published script has 300 kB; nothing of this size is a codec."""
 
@@ -75,6 +77,8 @@ class Entry:
     firmware: tuple[Firmware, ...] = ()
     by_firmware: Mapping[str, Script] = field(default_factory=dict)
     variables: tuple[Variable, ...] = ()
+    measurements: tuple[Rule, ...] = ()  # what a foreign codec's data mean
+    downlink_script: Script | None = None  # where uplinks and downlinks have scripts of their own
 
     @property
     def id(self) -> str:
@@ -89,7 +93,8 @@ class Entry:
     @property
     def languages(self) -> tuple[Language, ...]:
         """The languages of its scripts, each once."""
-        return tuple(sorted({self.script.language, *(script.language for script in self.by_firmware.values())}))
+        others = [*self.by_firmware.values(), *([self.downlink_script] if self.downlink_script else [])]
+        return tuple(sorted({self.script.language, *(script.language for script in others)}))
 
     @property
     def examples_file(self) -> Path:
@@ -166,6 +171,7 @@ def _entry(folder: Path, problems: list[Problem]) -> Entry | None:
     scripts = _scripts(folder, problems)
     try:
         script = _usual(description, scripts)
+        downlink = _named(description.downlink_codec, scripts) if description.downlink_codec else None
         by_firmware = {row.version: _named(row.codec, scripts) if row.codec else script for row in description.firmware}
     except ValueError as error:
         problems.append(Problem(str(file), 1, "codec", str(error)))
@@ -181,6 +187,8 @@ def _entry(folder: Path, problems: list[Problem]) -> Entry | None:
         firmware=description.firmware,
         by_firmware=by_firmware,
         variables=description.variables,
+        measurements=description.measurements,
+        downlink_script=downlink,
     )
 
 
