@@ -248,10 +248,10 @@ def _count(examples: object) -> object:
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """The codecs of the site's folders and the shipped ones; a site's own win, its first folder before the others."""
-    from gateway.decoding.catalogue import Catalogue, shipped_folder
+    """The codecs of the site's folders, of installed packages and the shipped ones; a site's own win."""
+    from gateway.decoding.catalogue import Catalogue
 
-    return Catalogue.load([shipped_folder(), *reversed(settings.codecs.path)])
+    return Catalogue.of_site(settings.codecs.path)
 
 
 def _catalogue(arguments: argparse.Namespace) -> Catalogue:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 LARGEST_FILE_BYTES = 4 << 20
 """Vendors' largest published script has 300 kB; nothing of this size is a codec."""
+
+ENTRY_POINTS = "lorawan_gateway.codecs"
+"""The group of entry points by which installed distributions bring codecs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -125,6 +130,16 @@ class Catalogue:
                     entries[entry.name] = entry
         return cls(MappingProxyType(dict(sorted(entries.items()))), tuple(problems))
 
+    @classmethod
+    def of_site(cls, folders: Sequence[Path]) -> Catalogue:
+        """The shipped codecs, before them those of installed distributions, and before all the site's own folders.
+
+        Of the site's folders the first that has a codec wins.
+        """
+        packaged, problems = packaged_folders()
+        catalogue = cls.load([shipped_folder(), *packaged, *reversed(folders)])
+        return cls(catalogue.entries, (*problems, *catalogue.problems))
+
     def get(self, name: str) -> Entry | None:
         """The entry VENDOR/DEVICE."""
         return self.entries.get(name)
@@ -135,6 +150,27 @@ def shipped_folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "codecs"
     return installed if installed.is_dir() else package.parent / "codecs"
+
+
+def packaged_folders() -> tuple[list[Path], list[Problem]]:
+    """The folders of installed distributions that bring codecs, by the names of their entry points.
+
+    The entry point names a package, whose folder is one of codecs. It is looked for and never imported.
+    """
+    folders: list[Path] = []
+    problems: list[Problem] = []
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            found = None if "." in point.value else find_spec(point.value)  # the parent of a.b would be imported
+        except ValueError:
+            found = None
+        inside = [] if found is None else list(found.submodule_search_locations or ())
+        if inside:
+            folders.append(Path(inside[0]))
+        else:
+            distribution = point.dist.name if point.dist is not None else ENTRY_POINTS
+            problems.append(Problem(distribution, 1, point.name, f"{point.value} is no package at the top"))
+    return folders, problems
 
 
 def read_entry(folder: Path) -> tuple[Entry | None, list[Problem]]:
