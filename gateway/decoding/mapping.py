@@ -108,7 +108,7 @@ def measured(rules: Sequence[Rule], data: Mapping[str, Any], warnings: list[str]
                 if rule.time is not None:
                     item["time"] = unix_s(_beside(times, place))
             except ValueError as problem:
-                warnings.append(f"data.{_shown(place)} {problem}")
+                warnings.append(f"data.{path_text(place)} {problem}")
             else:
                 found.append(item)
     return found
@@ -174,8 +174,9 @@ def unix_s(time: Any) -> float:
     raise ValueError(f"has the time {_short(time)}, which is none")
 
 
-def _shown(place: tuple[Step, ...]) -> str:
-    return "".join(f"[{step}]" if type(step) is int else f".{step}" for step in place)[1:]
+def path_text(path: tuple[Step, ...]) -> str:
+    """A path, or the place of a value, as it is written: `a.b[].c`."""
+    return "".join(f"[{step}]" if type(step) is int else step if step == EACH else f".{step}" for step in path)[1:]
 
 
 def _short(value: object) -> str:

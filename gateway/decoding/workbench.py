@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import LANGUAGES, Catalogue, Entry, Language, Script, read_entry
 from gateway.decoding.examples import Asked, Example, read_examples, unmet
+from gateway.decoding.mapping import path_text
 from gateway.decoding.sandbox import Decoder
 from gateway.errors import Problem, SettingsError, UsageError
 from gateway.model import DevEui
@@ -42,12 +43,17 @@ def show(catalogue: Catalogue, name: str) -> Json:
         "id": entry.id,
         "folder": str(entry.folder),
         "codec": entry.script.path.name,
+        "downlink_codec": None if entry.downlink_script is None else entry.downlink_script.path.name,
         "firmware": [
             {"version": row.version, "codec": entry.by_firmware[row.version].path.name} for row in entry.firmware
         ],
         "variables": [
             {"name": variable.name, "default": variable.default, "description": variable.description}
             for variable in entry.variables
+        ],
+        "measurements": [
+            {"path": path_text(rule.path), "quantity": rule.name, "unit": rule.quantity.unit}
+            for rule in entry.measurements
         ],
         "examples": [{"name": example.name, "source": example.source} for example in examples],
         "problems": [str(problem) for problem in problems],
