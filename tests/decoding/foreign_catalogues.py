@@ -71,8 +71,10 @@ class Node:
     def close(self) -> None:
         """End it."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def devices(ttn: Path | None, chirpstack: Path | None) -> Iterator[tuple[str, ForeignDevice]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import time
@@ -249,7 +250,8 @@ FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "0"))
 
 
 @pytest.mark.skipif(not FUZZ_S, reason="takes as long as it is told: make fuzz-codecs FUZZ_SECONDS=3600")
-async def test_fuzzing_leaves_no_process_behind_and_takes_no_more_memory(codecs):
+async def test_fuzzing_leaves_no_process_behind_and_takes_no_more_memory(codecs, caplog):
+    caplog.set_level(logging.CRITICAL, "gateway")  # pytest would keep every line of it
     chance = random.Random(time.time_ns())
     began = time.monotonic()
     rounds, at_first = 0, 0
@@ -271,11 +273,11 @@ async def test_fuzzing_leaves_no_process_behind_and_takes_no_more_memory(codecs)
                     assert answer.data == {"n": len(payload)}
         rounds += 1
         assert not children()
-        if rounds == 10:
+        if rounds == 20:
             at_first = resident_kib()
     assert rounds > 0
     if at_first:
-        assert resident_kib() < at_first * 1.3
+        assert resident_kib() < at_first * 1.1
     print(f"{rounds} rounds, {rounds * 60} payloads, {at_first} KiB to {resident_kib()} KiB")  # noqa: T201
 
 
