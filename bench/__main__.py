@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import backlog, line, parts, store
+from bench import backlog, codecs, line, parts, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ def main() -> int:
     """Run the named benchmarks, all when none is named."""
     benchmarks: dict[str, Callable[[argparse.Namespace], None]] = {
         "parts": lambda _: parts.run(),
+        "codecs": lambda _: codecs.run(),
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),
         "drain": lambda chosen: backlog.run(chosen.backlog),

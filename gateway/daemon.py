@@ -116,7 +116,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         if side.answers:
             line.answer_with(side.server)
         control = _control(settings, store, decoder, side.desk)
-        view.watch(line, drains, side)
+        view.watch(line, drains, side, decoder)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from gateway.decoding.catalogue import Catalogue, shipped_folder
+from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
@@ -165,5 +165,5 @@ def store_key(settings: Settings) -> bytes | None:
 
 
 def catalogue(settings: Settings) -> Catalogue:
-    """The shipped codecs, and before them a site's own: of its folders the first that has a codec wins."""
-    return Catalogue.load([shipped_folder(), *reversed(settings.codecs.path)])
+    """The shipped codecs, before them those of installed packages, and before these a site's own."""
+    return Catalogue.of_site(settings.codecs.path)

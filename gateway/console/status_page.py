@@ -51,6 +51,9 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts.get("network"):
         yield from _part("Sends", answering(facts["network"], radio))
     yield from _part("Keeps", verdict.keeping(store), f"{kept}{_forecast(store)}")
+    for part in facts.get("codecs", ()):
+        if (found := verdict.codec(part)) is not None:
+            yield from _part("Codec", found, name=wording.plain(part["codec"]))
     for title, key in (("Sink", "sinks"), ("LNS", "lns")):
         for part in facts[key]:
             link = verdict.link(part)
