@@ -1,6 +1,6 @@
 """A network that does as it is told: for devices that are to be proved right, and that have to notice what is wrong.
 
-Join accepts are made here by hand, from the primitives of `cryptography` and the pages of the specification, and neither
+Join accepts are made here by hand, from the primitives of `cryptography` and the pages of the specification, neither
 with the gateway's network side nor with the devices' own code.
 """
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.cmac import CMAC
 
+from gateway.lorawan import mac_commands as mac
 from gateway.lorawan.crypto import KeySchedules, crypt_f_opts, crypt_payload
 from gateway.lorawan.downlink import seal_downlink
 from gateway.lorawan.frame import DataFrame, Direction, JoinRequest, RejoinRequest, parse
@@ -155,6 +156,10 @@ class Terms:
     late_us: int = 0
 
 
+USUAL = Terms()
+NEAR = Position(150, 0)
+
+
 @dataclass
 class Member:
     """A device as the network knows it."""
@@ -173,7 +178,7 @@ class Member:
 class ScriptedNetwork:
     """`answer(uplink)` gives a Reply, or None. `terms` are those of the next accepts; None: joins are not answered."""
 
-    def __init__(self, town, answer=None, terms=Terms()):
+    def __init__(self, town, answer=None, terms=USUAL):
         self.town = town
         self.answer = answer or (lambda uplink: None)
         self.terms = terms
@@ -365,7 +370,7 @@ class ScriptedNetwork:
 class Setting:
     """A town with its scripted network and some devices close to the gateway."""
 
-    def __init__(self, *profiles, answer=None, terms=Terms(), seed=1, clock_ppm=0.0, town=None, near=Position(150, 0)):
+    def __init__(self, *profiles, answer=None, terms=USUAL, seed=1, clock_ppm=0.0, town=None, near=NEAR):
         self.town = Town(seed) if town is None else town
         self.network = ScriptedNetwork(self.town, answer, terms)
         self.devices = [EndDevice(profile, Chance(seed).about(profile.dev_eui)) for profile in profiles]
@@ -388,3 +393,14 @@ class Setting:
 
     def complaints(self, *apart_from):
         return self.town.neighbourhood.every_complaint(apart_from=apart_from)
+
+
+def conf(uplink):
+    """What every network of 1.1 answers."""
+    answers = {
+        mac.RekeyInd: mac.RekeyConf(),
+        mac.ResetInd: mac.ResetConf(),
+        mac.DeviceModeInd: mac.DeviceModeConf(mac.CLASS_C),
+    }
+    commands = tuple(answers[type(command)] for command in uplink.commands if type(command) in answers)
+    return Reply(commands=commands) if commands else None
