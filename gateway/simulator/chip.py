@@ -130,6 +130,7 @@ class SimulatedChip:
         self._inbox: list[RadioFrame] = []
         self._heard = self._damaged = self._sent = 0
         self._lost: Counter[str] = Counter()
+        self._on = True
         air.attach(self)
 
     # --- what a driver offers ---------------------------------------------------------------------------------------
@@ -183,6 +184,17 @@ class SimulatedChip:
         """The SNR at which it hears a sender on average: what a network's data rate control learns from many frames."""
         loss_db = self._air.loss_db(sender, place, self._name, self._position)
         return power_dbm_eirp - loss_db + self._antenna_gain_dbi - noise_dbm(plan.BANDWIDTH_HZ)
+
+    def switch(self, *, on: bool) -> None:
+        """Cut it off the antenna, or give that back. Without, it hears nothing; what it had taken to send goes out."""
+        if on is self._on:
+            return
+        self._on = on
+        if on:
+            self._air.attach(self)
+            return
+        self._air.detach(self)
+        self._demodulating.clear()
 
     # --- hearing ----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from gateway.simulator.end_device.adaptive import backed_off
 from gateway.simulator.end_device.complaints import Fault
 from gateway.simulator.end_device.conversation import Conversation
 from gateway.simulator.end_device.diary import Asked, Diary, Joined
-from gateway.simulator.end_device.parameters import Parameters, Radio
+from gateway.simulator.end_device.parameters import HEADER_SIZE, JOIN_REQUEST_SIZE, Parameters, Radio
 from gateway.simulator.end_device.rejoins import Rejoins
 from gateway.simulator.end_device.spending import Spending
 
@@ -51,6 +51,9 @@ REPETITION_US = (0, 1_000_000)
 
 JOIN_BANK = 8
 """Channels of a fixed plan that a gateway of eight channels hears."""
+
+REJOIN_REQUEST_SIZE = 24
+"""That of type 1; the other types have five bytes less."""
 
 KEYS_KEPT = 8
 """A device has at most five keys; those of the session before are forgotten."""
@@ -224,7 +227,7 @@ class EndDevice:
         identity = self.identity
         assert identity is not None
         channels, data_rate = self._join_choice()
-        channel = self._free_channel(now_us, channels, data_rate, join=True)
+        channel = self._free_channel(now_us, channels, data_rate, JOIN_REQUEST_SIZE, join=True)
         if channel is None:
             return None
         nonce = self._dev_nonce
@@ -246,7 +249,7 @@ class EndDevice:
         wanted = self._rejoins.data_rate
         if wanted in self._radio.data_rates and wanted in self.profile.region.join_data_rates[channels[0]]:
             data_rate = wanted
-        channel = self._free_channel(now_us, channels, data_rate)
+        channel = self._free_channel(now_us, channels, data_rate, REJOIN_REQUEST_SIZE)
         if channel is None or identity is None:
             return None
         self._attempts += 1
@@ -288,7 +291,8 @@ class EndDevice:
         if not self.parameters.carrying(self.parameters.data_rate):  # its last channel was taken away
             self.parameters = self._radio.nearest_usable(self.parameters.with_defaults(self.profile.region))
         parameters, sent = self.parameters, outgoing.sent
-        channel = self._free_channel(now_us, parameters.carrying(parameters.data_rate), parameters.data_rate)
+        channels, size = parameters.carrying(parameters.data_rate), HEADER_SIZE + outgoing.size
+        channel = self._free_channel(now_us, channels, parameters.data_rate, size)
         if channel is None:
             return None
         sent.transmissions += 1
@@ -313,14 +317,15 @@ class EndDevice:
         return emission
 
     def _free_channel(
-        self, now_us: int, channels: tuple[int, ...], data_rate: int, *, join: bool = False
+        self, now_us: int, channels: tuple[int, ...], data_rate: int, size: int, *, join: bool = False
     ) -> int | None:
-        """One of the channels whose band may be used now; None, and `_blocked_us` says until when."""
-        width_hz, known = self._radio.lora(data_rate).bandwidth_hz, self.parameters.channels
+        """A channel whose band may be used now for so many bytes; None, and `_blocked_us` says until when."""
+        lora, known = self._radio.lora(data_rate), self.parameters.channels
+        width_hz, length_us = lora.bandwidth_hz, airtime_us(lora, size)
         free_us = {
             channel: us
             for channel in channels
-            if (us := self._spending.free_us(known[channel].frequency_hz, width_hz, join=join)) is not None
+            if (us := self._spending.free_us(known[channel].frequency_hz, width_hz, length_us, join=join)) is not None
         }
         ready = [channel for channel, us in free_us.items() if us <= now_us]
         if ready:
