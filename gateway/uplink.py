@@ -93,19 +93,21 @@ class UplinkLine:
         store: Keeper,
         decoder: Decoder,
         onlooker: Onlooker,
-        server: Server | None = None,
     ) -> None:
-        """Without a server, devices are only listened to."""
         self._radio = radio
         self._network = network
         self._store = store
         self._decoder = decoder
         self._onlooker = onlooker
-        self._server = server
+        self._server: Server | None = None
         self._room = asyncio.Semaphore(CARRIED_AT_ONCE)
         self._order = _DeviceOrder()
         self.taken = 0  # frames from the radio
         self.booked = 0  # frames that the store has been told of, as stored, filtered or dropped
+
+    def answer_with(self, server: Server) -> None:
+        """From now on devices are answered; without this they are only listened to."""
+        self._server = server
 
     async def run(self) -> None:
         """Until the radio is closed and everything heard is kept."""

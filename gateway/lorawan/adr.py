@@ -11,7 +11,7 @@ then to less power. It never asks for a slower data rate: a device that is not h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gateway.model import Lora, Modulation
@@ -85,20 +85,21 @@ def off(link: Link) -> Wish:
 
 def standard(link: Link) -> Wish:
     """Faster, then weaker, by the margin of the last 20 uplinks; repeated as often as the losses ask for."""
-    snrs = [sample.snr_db for sample in link.samples[-SAMPLES:] if sample.snr_db is not None]
     ladder = _ladder(link)
-    if len(snrs) < SAMPLES or not ladder:
+    if link.data_rate not in ladder and (link.data_rate in link.data_rates or not ladder):
+        return off(link)  # not LoRa, and offered: nothing to compute from
+    if link.data_rate not in ladder:  # one that is not offered: the next slower one that is
+        slower = max((rate for rate in ladder if rate < link.data_rate), default=ladder[0])
+        return off(replace(link, data_rate=slower))
+    snrs = [sample.snr_db for sample in link.samples[-SAMPLES:] if sample.snr_db is not None]
+    if len(snrs) < SAMPLES:
         return off(link)
-    data_rate = link.data_rate
-    if data_rate not in ladder:  # a data rate that is not offered: the next slower one that is
-        data_rate = max((rate for rate in ladder if rate < data_rate), default=ladder[0])
-    needed = required_snr_db(link.data_rates[data_rate])
+    needed = required_snr_db(link.data_rates[link.data_rate])
     assert needed is not None  # of the ladder
-    steps = int((max(snrs) - needed - link.margin_db) // STEP_DB)
-    tx_power = min(max(link.tx_power, link.tx_power_lowest), link.tx_power_highest)
-    rung = ladder.index(data_rate)
+    steps = int((max(snrs) - needed - link.margin_db) / STEP_DB)  # towards zero: less than a step changes nothing
+    rung = ladder.index(link.data_rate)
     faster = min(max(steps, 0), len(ladder) - 1 - rung)
-    tx_power = min(max(tx_power + steps - faster, link.tx_power_lowest), link.tx_power_highest)
+    tx_power = min(max(link.tx_power + steps - faster, link.tx_power_lowest), link.tx_power_highest)
     return Wish(ladder[rung + faster], tx_power, _nb_trans(link))
 
 

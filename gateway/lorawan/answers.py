@@ -23,15 +23,17 @@ from gateway.lorawan.mac_state import (
     RxSettings,
     Shelved,
     TxParam,
+    other_rx,
 )
 from gateway.lorawan.requests import (
-    ASK_TIMES,
     ORDER_TIMES,
     REFUSED_UPLINKS,
     REST_UPLINKS,
     content_of,
     defined_channels,
     is_sticky,
+    times_to_ask,
+    uplink_frequencies,
 )
 from gateway.model import MacVersion
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.lorawan.mac_commands import MacCommand
+    from gateway.lorawan.requests import Wanted
     from gateway.regions.region import Region
 
 SHELVED_MAX = 16
@@ -100,18 +103,18 @@ class _Place:
 
     region: Region
     f_cnt: int
-    wanted_rx: RxSettings
+    wanted: Wanted
 
 
 def settle(
-    state: MacState, commands: Iterable[MacCommand], region: Region, version: MacVersion, f_cnt: int, rx: RxSettings
+    state: MacState, commands: Iterable[MacCommand], region: Region, version: MacVersion, f_cnt: int, wanted: Wanted
 ) -> tuple[MacState, list[AnswerEvent]]:
-    """The state after the answers in these commands, and what happened; `rx` are the receive settings wanted.
+    """The state after the answers in these commands, and what happened.
 
     Answers of one kind come in the order of their requests. One that nobody asked for is no error if the device
     repeats it until it hears a downlink; otherwise the state is older than the device's, and its windows are not sure.
     """
-    place = _Place(region, f_cnt, rx)
+    place = _Place(region, f_cnt, wanted)
     events: list[AnswerEvent] = []
     repeated: set[int] = set()
     for kind, group in groupby(commands, type):
@@ -138,13 +141,16 @@ def unanswered(
     them.
     """
     events: list[AnswerEvent] = []
+    if uplinks_lost and version < MacVersion.V1_0_2:
+        rx = state.rx
+        for asked in state.asked:
+            rx = _asked_rx(rx, asked)
+        state = may_have_rx(state, rx)
     for asked in state.asked:
-        if uplinks_lost and version < MacVersion.V1_0_2 and state.rx_else is None:
-            state = _may_have(state, asked)
         if type(asked.commands[0]) is mac.ForceRejoinReq:
             if asked.times >= ORDER_TIMES:
                 state = _without_order(_without(state, asked), mac.ForceRejoinReq)
-        elif asked.times >= ASK_TIMES:
+        elif asked.times >= times_to_ask(state, asked.kind):
             events.append(GaveUp(asked.kind, asked.times))
             state = _shelve(_without(state, asked), Shelved(asked.kind, f_cnt + REST_UPLINKS))
             state = _without_order(state, type(asked.commands[0]))
@@ -190,14 +196,26 @@ def _unexpected(state: MacState, answer: MacCommand, place: _Place) -> _Settled:
     """An answer without its question. One about receive windows tells that this state is older than the device's."""
     if answer.cid in state.sticky:
         return state, []
-    if isinstance(answer, mac.RXParamSetupAns | mac.RXTimingSetupAns) and state.rx != place.wanted_rx:
-        state = replace(state, rx_else=place.wanted_rx)
+    if isinstance(answer, mac.RXParamSetupAns | mac.RXTimingSetupAns):
+        state = may_have_rx(state, place.wanted.rx)
+    if isinstance(answer, mac.DlChannelAns):
+        state = may_have_moved_rx1(state, place.wanted)
     return state, [Unexpected(f"{type(answer).__name__}, but nothing was asked")]
 
 
-def _may_have(state: MacState, asked: Asked) -> MacState:
-    rx = _asked_rx(state.rx, asked)
-    return state if rx == state.rx else replace(state, rx_else=rx)
+def may_have_rx(state: MacState, rx: RxSettings) -> MacState:
+    """The device may have gone from what the state says to these receive settings, or half of the way."""
+    return _with_rx(state, state.rx, (*state.rx_else, *other_rx(state.rx, rx)))
+
+
+def may_have_moved_rx1(state: MacState, wanted: Wanted) -> MacState:
+    """The RX1 of each channel may be where the state says, or where it is wanted: all are asked for again."""
+    return replace(state, rx1_unsure=True, dl_frequencies_hz=()) if wanted.dl_frequencies_hz else state
+
+
+def _with_rx(state: MacState, rx: RxSettings, rx_else: Iterable[RxSettings]) -> MacState:
+    others = tuple(dict.fromkeys(other for other in rx_else if other != rx))
+    return state if (rx, others) == (state.rx, state.rx_else) else replace(state, rx=rx, rx_else=others)
 
 
 def _asked_rx(rx: RxSettings, asked: Asked) -> RxSettings:
@@ -225,19 +243,19 @@ def _rx_param_setup(state: MacState, answers: Sequence[MacCommand], place: _Plac
     refused = _refusals(answers[0])
     if refused:
         return _declined(state, asked, place, refused)
-    rx = _asked_rx(state.rx, asked)
-    # The delay may still be the other one.
-    rx_else = None if state.rx_else is None else rx._replace(rx1_delay_s=state.rx_else.rx1_delay_s)
-    return _accepted(state, asked, rx=rx, rx_else=None if rx_else == rx else rx_else)
+    return _accepted(_on_asked_rx(state, asked), asked)
 
 
 def _rx_timing_setup(state: MacState, answers: Sequence[MacCommand], place: _Place) -> _Settled:
     asked = _asked_for(state, mac.RXTimingSetupReq)
     if asked is None:
         return _unexpected(state, answers[0], place)
-    rx = _asked_rx(state.rx, asked)
-    rx_else = None if state.rx_else is None else state.rx_else._replace(rx1_delay_s=rx.rx1_delay_s)
-    return _accepted(state, asked, rx=rx, rx_else=None if rx_else == rx else rx_else)
+    return _accepted(_on_asked_rx(state, asked), asked)
+
+
+def _on_asked_rx(state: MacState, asked: Asked) -> MacState:
+    """What was asked is sure now; the other half of the receive settings may not be."""
+    return _with_rx(state, _asked_rx(state.rx, asked), (_asked_rx(other, asked) for other in state.rx_else))
 
 
 def _new_channel(state: MacState, answers: Sequence[MacCommand], place: _Place) -> _Settled:
@@ -279,13 +297,19 @@ def _dl_channel(state: MacState, answers: Sequence[MacCommand], place: _Place) -
         elif refused:
             state, event = _declined(state, asked, place, refused)
         else:
-            request = asked.commands[0]
-            assert isinstance(request, mac.DlChannelReq)
-            others = (pair for pair in state.dl_frequencies_hz if pair[0] != request.ch_index)
-            moved = tuple(sorted((*others, (request.ch_index, request.frequency_hz))))
-            state, event = _accepted(state, asked, dl_frequencies_hz=moved)
+            state, event = _with_rx1_moved(state, asked, place)
         events += event
     return state, events
+
+
+def _with_rx1_moved(state: MacState, asked: Asked, place: _Place) -> _Settled:
+    request = asked.commands[0]
+    assert isinstance(request, mac.DlChannelReq)
+    moved = dict(state.dl_frequencies_hz) | {request.ch_index: request.frequency_hz}
+    if uplink_frequencies(state, place.region).get(request.ch_index) == request.frequency_hz:
+        del moved[request.ch_index]
+    unsure = state.rx1_unsure and not set(place.wanted.dl_frequencies_hz) <= set(moved.items())
+    return _accepted(state, asked, dl_frequencies_hz=tuple(sorted(moved.items())), rx1_unsure=unsure)
 
 
 def _dev_status(state: MacState, answers: Sequence[MacCommand], place: _Place) -> _Settled:

@@ -2,7 +2,6 @@
 
     heard    what an uplink says: answers, questions, acknowledgements; the next state, and what is owed
     answer   what the next downlink says: what is owed, then requests, as far as there is room
-    windows  when and where the device listens for it
 
 All are functions of frozen values. The daemon keeps the new state and puts the frame on the air, in this order:
 
@@ -11,9 +10,9 @@ All are functions of frozen values. The daemon keeps the new state and puts the 
    `confirmed_sent` of it, because the acknowledgement of a 1.1 device is signed with that counter.
 3. A downlink that never went on the air (refused in every window) asked nothing: `Answer.unsent` is the state then.
 
-Power can go between any two of these. A state that was lost makes no harm, because requests can be asked twice, and
-`unsure` says what to do about receive windows: what a device has is either what the state says or what the network
-wants of it, because nothing else was ever asked. Both are tried in turn until an answer shows which one it is.
+Power can go between any two of these. A lost state does no harm to requests, which can be asked twice. What `unsure`
+does for receive windows (`windows.py`): what a device has is either what the state says or what the network wants of
+it, because nothing else was ever asked. They are tried in turn until an answer shows which it is.
 
 MAC commands travel in class A windows alone: devices ignore them elsewhere (TS001-1.0.4, 4.3.1.7 and chapter 5).
 
@@ -27,26 +26,35 @@ from typing import TYPE_CHECKING
 
 from gateway.lorawan import mac_commands as mac
 from gateway.lorawan.adr import ADRS, Sample, required_snr_db
-from gateway.lorawan.answers import AnswerEvent, Unexpected, settle, unanswered
+from gateway.lorawan.answers import (
+    AnswerEvent,
+    Unexpected,
+    may_have_moved_rx1,
+    may_have_rx,
+    settle,
+    unanswered,
+)
 from gateway.lorawan.frame import F_OPTS_MAX
+from gateway.lorawan.join import JoinTerms
 from gateway.lorawan.mac_commands import read_uplink_commands, size_of, write_commands
 from gateway.lorawan.mac_state import Asked, InFlight, MacState, NamedChannel, RecentUplinks, RxSettings
 from gateway.lorawan.requests import due, fitting
+from gateway.model import MacVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.lorawan.join import JoinTerms
     from gateway.lorawan.mac_commands import MacCommand
     from gateway.lorawan.requests import Wanted
-    from gateway.model import Device, MacVersion, OpenedUplink
-    from gateway.regions.region import ReceiveWindow, Region
+    from gateway.model import DevAddr, Device, OpenedUplink
+    from gateway.regions.region import Region
 
 MINOR = 1
 """The highest minor version of LoRaWAN 1.x spoken here."""
 
 EMPTY_DOWNLINKS_MAX = 8
-"""Downlinks spent on a device that goes on repeating a sticky answer: it seems not to hear them."""
+"""Downlinks in a row spent on a device that goes on repeating a sticky answer: it seems not to hear them."""
+
+EMPTY_DOWNLINK_EVERY = 64
+"""After those, an uplink in so many is answered."""
 
 CONF_F_CNTS_KEPT = 2
 """Confirmed downlinks that may still be acknowledged: the last, and the one before that nobody waits for any more."""
@@ -131,17 +139,6 @@ class Answer:
     more: bool = False  # something did not fit: FPending
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """When and where a device listens after an uplink, counted from its end."""
-
-    rx1: ReceiveWindow | None  # None: the plan has none for this uplink
-    rx1_delay_us: int
-    rx2: ReceiveWindow  # class C: also at once, and whenever the device does not send
-    rx2_delay_us: int
-    downlink_dwell: bool
-
-
 # --- up ---------------------------------------------------------------------------------------------------------------
 
 
@@ -168,19 +165,17 @@ def heard(
     if reset or uplink.counter_reset:
         state = restarted(state, base)
         events.append(Restarted("it reset its MAC layer" if reset else f"its counter starts over at {uplink.f_cnt}"))
-    asked_before = state.asked
+    before = state
     state = _sample(state, uplink, region, gateways)
-    state, settled = settle(state, commands, region, version, uplink.f_cnt, wanted.rx)
+    state, settled = settle(state, commands, region, version, uplink.f_cnt, wanted)
     events += settled
-    answered = uplink.ack or len(state.asked) < len(asked_before)
-    state = _surer(state, asked_before=asked_before, answered=answered)
+    state = _surer(state, before, uplink)
     state, given_up = unanswered(state, version, uplink.f_cnt, uplinks_lost=uplink.gap_before > 0)
     events += given_up
     state, acknowledged = _acknowledged(state, uplink)
     events += acknowledged
     state, answers, said = _owed(state, commands, uplink, gateways, gps_time_us)
     events += said
-    repeating = bool(state.sticky) and state.sticky_uplinks <= EMPTY_DOWNLINKS_MAX
     return Heard(
         state=state,
         version=version,
@@ -188,7 +183,7 @@ def heard(
         adr=uplink.adr,
         answers=answers,
         acknowledge=uplink.confirmed,
-        waiting=uplink.confirmed or bool(answers) or uplink.adr_ack_req or repeating,
+        waiting=uplink.confirmed or bool(answers) or uplink.adr_ack_req or _repeats(state),
         events=tuple(events),
     )
 
@@ -208,6 +203,12 @@ def heard_again(state: MacState, uplink: OpenedUplink, *, gateways: int = 1, gps
     )
 
 
+def _repeats(state: MacState) -> bool:
+    """Whether the device gets a downlink so that it need not repeat an answer any more."""
+    patience = EMPTY_DOWNLINKS_MAX * (1 + len(state.rx_else))
+    return bool(state.sticky) and (state.sticky_uplinks <= patience or state.sticky_uplinks % EMPTY_DOWNLINK_EVERY == 0)
+
+
 def _commands_of(uplink: OpenedUplink) -> mac.CommandStream:
     return read_uplink_commands(uplink.payload if uplink.f_port == 0 else uplink.f_opts)
 
@@ -224,13 +225,24 @@ def _sample(state: MacState, uplink: OpenedUplink, region: Region, gateways: int
     return replace(state, recent=state.recent.with_uplink(sample))
 
 
-def _surer(state: MacState, *, asked_before: tuple[Asked, ...], answered: bool) -> MacState:
-    """Whether the last downlink was heard shows whether the device listens where we think."""
-    if state.rx_else is None or not asked_before:
+def _surer(state: MacState, before: MacState, uplink: OpenedUplink) -> MacState:
+    """Whether the last downlink was heard shows whether the device listens where we think; if not, elsewhere next.
+
+    It was heard if it is acknowledged, if what it asked is answered, and if answers repeated until then are not any
+    more. The answers that are repeated themselves may be to an earlier downlink.
+    """
+    if not before.spoke:
         return state
-    if answered:
-        return replace(state, rx_else=None)
-    return replace(state, rx=state.rx_else, rx_else=state.rx)
+    if state.rx_else:
+        answered = {asked.kind for asked in before.asked} - {asked.kind for asked in state.asked}
+        repeats = uplink.session.mac_version >= MacVersion.V1_0_2
+        proofs = answered - {"RXParamSetup", "RXTimingSetup"} if repeats else answered
+        if uplink.ack or proofs or before.sticky - state.sticky:
+            return replace(state, rx_else=(), spoke=False)
+        if before.asked or before.sticky or before.in_flight is not None:
+            following, *others = state.rx_else
+            return replace(state, rx=following, rx_else=(*others, state.rx), spoke=False)
+    return replace(state, spoke=False)
 
 
 def _acknowledged(state: MacState, uplink: OpenedUplink) -> tuple[MacState, list[Event]]:
@@ -358,10 +370,10 @@ def _fitting_answers(answers: tuple[MacCommand, ...], room: int) -> tuple[list[M
 def _sent(state: MacState, taken: list[Asked]) -> MacState:
     """With these requests asked once more. A kind keeps its place: devices answer in the order of the requests."""
     if not taken:
-        return state
+        return state if state.spoke else replace(state, spoke=True)
     now = {asked.kind: replace(asked, times=asked.times + 1) for asked in taken}
     kept = (now.pop(asked.kind, asked) for asked in state.asked)
-    return replace(state, asked=(*kept, *now.values()))
+    return replace(state, asked=(*kept, *now.values()), spoke=True)
 
 
 def confirmed_sent(state: MacState, f_cnt: int, ref: str) -> MacState:
@@ -375,36 +387,6 @@ def ordered(state: MacState, order: MacCommand) -> MacState:
     """The state with a one-off request to be sent: ForceRejoinReq, or DevStatusReq."""
     others = (one for one in state.orders if type(one) is not type(order))
     return replace(state, orders=(*others, order))
-
-
-def windows(state: MacState, uplink_hz: int, uplink_dr: int, region: Region) -> Windows:
-    """When and where the device listens after an uplink on this frequency, with this data rate of the region."""
-    rx = state.rx
-    dwell = state.tx_param is not None and state.tx_param.downlink_dwell
-    try:
-        rx1: ReceiveWindow | None = region.rx1(uplink_hz, uplink_dr, rx.rx1_dr_offset, dwell=dwell)
-    except ValueError:
-        rx1 = None
-    moved = _moved_rx1(state, uplink_hz, region)
-    if rx1 is not None and moved is not None:
-        rx1 = replace(rx1, frequency_hz=moved)
-    delay_us = rx.rx1_delay_s * 1_000_000
-    rx2 = replace(region.rx2, frequency_hz=rx.rx2_frequency_hz, data_rate=rx.rx2_data_rate)
-    return Windows(rx1, delay_us, rx2, delay_us + region.receive_delay2_after_1_us, dwell)
-
-
-def _moved_rx1(state: MacState, uplink_hz: int, region: Region) -> int | None:
-    """Where DlChannelReq moved the RX1 of this uplink's channel; None when it did not."""
-    if not state.dl_frequencies_hz:
-        return None
-    moved = dict(state.dl_frequencies_hz)
-    near = (index for index, hz in _frequencies(state, region) if abs(hz - uplink_hz) < 62_500 and index in moved)
-    return next((moved[index] for index in near), None)
-
-
-def _frequencies(state: MacState, region: Region) -> Iterator[tuple[int, int]]:
-    yield from ((channel.ch_index, channel.frequency_hz) for channel in state.channels)
-    yield from ((index, channel.frequency_hz) for index, channel in enumerate(region.channels))
 
 
 # --- beginnings -------------------------------------------------------------------------------------------------------
@@ -434,6 +416,12 @@ def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A") -> 
     return MacState(rx, enabled, channels=channels, device_class=device_class, conf_f_cnts=())
 
 
+def kept_terms(state: MacState, net_id: int, dev_addr: DevAddr) -> JoinTerms:
+    """What to offer after a rejoin of type 2: the receive settings that the device has and keeps."""
+    rx = state.rx
+    return JoinTerms(net_id, dev_addr, rx.rx2_data_rate, rx.rx1_dr_offset, rx.rx1_delay_s)
+
+
 def after_rejoin_2(old: MacState) -> MacState:
     """The state of a session that a rejoin of type 2 began: new keys and counters, the radio as it was."""
     return replace(
@@ -456,8 +444,9 @@ def restarted(state: MacState, base: MacState) -> MacState:
 def unsure(state: MacState, wanted: Wanted) -> MacState:
     """The state when newer ones may be lost, after a power cut: it may be older than what the device has.
 
-    The device's windows are then those of the state or those wanted; both are asked for again and tried in turn. Which
-    confirmed downlinks went out is not known, so an acknowledgement of a 1.1 device counts on half of its MIC.
+    The device's windows are then those of the state or those wanted; both are asked for again and tried in turn. What
+    was asked last is not known, so an answer to it is none; nor is which confirmed downlinks went out, so the
+    acknowledgement of a 1.1 device counts on half of its MIC.
     """
-    rx_else = wanted.rx if state.rx != wanted.rx else None
-    return replace(state, rx_else=rx_else, conf_f_cnts=None)
+    state = may_have_moved_rx1(may_have_rx(state, wanted.rx), wanted)
+    return replace(state, asked=(), spoke=False, sticky=frozenset(), sticky_uplinks=0, conf_f_cnts=None)

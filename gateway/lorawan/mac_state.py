@@ -34,6 +34,12 @@ class RxSettings(NamedTuple):
     rx2_data_rate: int
 
 
+def other_rx(rx: RxSettings, other: RxSettings) -> tuple[RxSettings, ...]:
+    """What a device may have that was asked to go from one to the other: the delay is asked apart from the rest."""
+    mixed = rx._replace(rx1_delay_s=other.rx1_delay_s), other._replace(rx1_delay_s=rx.rx1_delay_s)
+    return tuple(dict.fromkeys(one for one in (other, *mixed) if one != rx))
+
+
 class NamedChannel(NamedTuple):
     """An uplink channel that the network gave a device, beyond those every device of the region has."""
 
@@ -120,7 +126,8 @@ class MacState:
 
     rx: RxSettings
     enabled: frozenset[int]  # uplink channels that are on
-    rx_else: RxSettings | None = None  # what the device may have instead of `rx`, when that is not sure
+    rx_else: tuple[RxSettings, ...] = ()  # what the device may have instead of `rx`, when that is not sure
+    rx1_unsure: bool = False  # RX1 of some channel may have been moved (DlChannelReq): only RX2 is where it is
     channels: tuple[NamedChannel, ...] = ()
     dl_frequencies_hz: tuple[tuple[int, int], ...] = ()  # channel and its RX1, where DlChannelReq moved it
     data_rate: int | None = None  # of the last uplink
@@ -145,6 +152,7 @@ class MacState:
     orders: tuple[MacCommand, ...] = ()  # one-off requests that somebody wants sent
     sticky: frozenset[int] = frozenset()  # CIDs of answers that the device repeats until it hears a downlink
     sticky_uplinks: int = 0  # how often it has repeated them
+    spoke: bool = False  # a downlink went out in answer to the last uplink
     in_flight: InFlight | None = None
     conf_f_cnts: tuple[int, ...] | None = None  # confirmed downlinks it may acknowledge; None: not known
     recent: RecentUplinks = field(default_factory=RecentUplinks)
@@ -259,7 +267,8 @@ _FIELDS: tuple[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]], ...]
     # field, its name in the text, how it is written, how it is read
     ("rx", "rx", list, _numbers(RxSettings)),
     ("enabled", "en", _mask, _unmask),
-    ("rx_else", "re", list, _numbers(RxSettings)),
+    ("rx_else", "re", lambda value: [list(row) for row in value], _rows(_numbers(RxSettings))),
+    ("rx1_unsure", "r1", int, bool),
     ("channels", "ch", lambda value: [list(row) for row in value], _rows(_numbers(NamedChannel))),
     ("dl_frequencies_hz", "dl", lambda value: [list(row) for row in value], _rows(_numbers(lambda *pair: pair))),
     ("data_rate", "dr", _same, _int),
@@ -281,6 +290,7 @@ _FIELDS: tuple[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]], ...]
     ("orders", "or", _hex, _commands),
     ("sticky", "st", sorted, lambda value: frozenset(map(_int, value))),
     ("sticky_uplinks", "su", _same, _int),
+    ("spoke", "sp", int, bool),
     ("in_flight", "if", list, _read_in_flight),
     ("conf_f_cnts", "cf", list, _rows(_int)),
     ("recent", "up", lambda value: base64.b64encode(value.packed).decode(), _read_recent),

@@ -93,6 +93,11 @@ def due(
             yield Asked(kind, commands, times, adr)
 
 
+def times_to_ask(state: MacState, kind: str) -> int:
+    """How often a request of this kind is sent before it rests: in each of the windows the device may have."""
+    return ASK_TIMES * (1 + len(state.rx_else)) if kind in ("RXParamSetup", "RXTimingSetup") else ASK_TIMES
+
+
 def content_of(commands: tuple[MacCommand, ...]) -> str:
     """What tells one request of a kind from another."""
     return write_commands(commands).hex()
@@ -148,7 +153,7 @@ def _differences(
 
 
 def _receive_windows(state: MacState, wanted: Wanted) -> Iterator[_Difference]:
-    unsure = state.rx_else is not None
+    unsure = bool(state.rx_else)
     if unsure or state.rx[1:] != wanted.rx[1:]:
         rx = wanted.rx
         yield "RXParamSetup", (mac.RXParamSetupReq(rx.rx1_dr_offset, rx.rx2_data_rate, rx.rx2_frequency_hz),)
@@ -164,14 +169,23 @@ def _channels(state: MacState, wanted: Wanted, region: Region) -> Iterator[_Diff
     for channel in state.channels:
         if channel.ch_index not in wanted_indexes:
             yield f"NewChannel {channel.ch_index}", (mac.NewChannelReq(channel.ch_index, 0, 0, 0),)
-    for ch_index, frequency_hz in wanted.dl_frequencies_hz:
-        if (ch_index, frequency_hz) not in state.dl_frequencies_hz and ch_index in defined_channels(state, region):
+    own = uplink_frequencies(state, region)
+    back = {ch_index: own[ch_index] for ch_index, _ in state.dl_frequencies_hz if ch_index in own}
+    now = own | dict(state.dl_frequencies_hz)
+    for ch_index, frequency_hz in (back | dict(wanted.dl_frequencies_hz)).items():
+        if ch_index in own and now[ch_index] != frequency_hz:
             yield f"DlChannel {ch_index}", (mac.DlChannelReq(ch_index, frequency_hz),)
 
 
+def uplink_frequencies(state: MacState, region: Region) -> dict[int, int]:
+    """The uplink channels that the device has, on or off: where each of them is."""
+    frequencies_hz = {index: channel.frequency_hz for index, channel in enumerate(region.channels)}
+    return frequencies_hz | {channel.ch_index: channel.frequency_hz for channel in state.channels}
+
+
 def defined_channels(state: MacState, region: Region) -> frozenset[int]:
-    """The uplink channels that the device has, on or off."""
-    return frozenset(range(len(region.channels))) | {channel.ch_index for channel in state.channels}
+    """The indexes of these channels."""
+    return frozenset(uplink_frequencies(state, region))
 
 
 # --- data rate, power, channels in use -------------------------------------------------------------------------------

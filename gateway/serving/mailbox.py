@@ -62,13 +62,11 @@ class Mailbox:
         while True:
             letter = await self._letters.get()
             try:
-                entry = await desk.ask(letter.dev_eui, read_downlink(letter.content), letter.sink)
+                await desk.ask(letter.dev_eui, read_downlink(letter.content), letter.sink)
             except NoDownlink as problem:
                 self._refuse(letter, problem.ref, str(problem))
             except GatewayError as error:
                 self._refuse(letter, _ref_of(letter.content), error.problem)
-            else:
-                self.result(entry)
 
     def result(self, entry: QueuedDownlink) -> None:
         """Something became of a downlink: every destination that may ask for one hears it."""

@@ -105,6 +105,7 @@ class DownlinkQueue:
         except StorageError:
             self._drop(entry.ref)
             raise
+        self._told(entry)
         self._stirred(entry.dev_eui)
         return entry
 
@@ -137,10 +138,10 @@ class DownlinkQueue:
     # --- what the answering side asks
 
     def next_for(self, dev_eui: DevEui) -> QueuedDownlink | None:
-        """What this device is to be told next; None while one of its downlinks is with the radio or expired."""
+        """What this device is to be told next; None while it has not finished with the one before."""
         for entry in self._waiting(dev_eui):
-            if entry.state is DownlinkState.SCHEDULED:
-                return None
+            if entry.state is not DownlinkState.QUEUED:
+                return None  # with the radio, or not acknowledged yet
             if not self._expired(entry) and self._age_s(entry) is not None:
                 return entry
         return None
@@ -148,6 +149,15 @@ class DownlinkQueue:
     def waits_behind(self, entry: QueuedDownlink | None, dev_eui: DevEui) -> bool:
         """Whether more waits for the device than this one (FPending)."""
         return any(other is not entry and not self._expired(other) for other in self._waiting(dev_eui))
+
+    def unacknowledged(self, dev_eui: DevEui) -> QueuedDownlink | None:
+        """The confirmed downlink that this device has not acknowledged yet."""
+        return next((entry for entry in self._waiting(dev_eui) if entry.state is DownlinkState.SENT), None)
+
+    @property
+    def waiting(self) -> int:
+        """How many have not ended, for all devices."""
+        return sum(map(len, self._open.values()))
 
     def get(self, ref: str) -> QueuedDownlink | None:
         """The entry of this reference as it is now."""

@@ -69,6 +69,7 @@ Latitude = Annotated[float, between(-90, 90, "°")]
 Longitude = Annotated[float, between(-180, 180, "°")]
 Altitude = Annotated[float, between(-500, 9000, " m")]
 CommitInterval = Annotated[Duration, at_most("5s", "a power cut would lose that much")]
+AntennaGain = Annotated[float, between(-20, 30, " dBi")]
 BatchSize = Annotated[int, between(1, 10_000)]
 TopicPrefix = Annotated[
     str,
@@ -130,6 +131,7 @@ class PacketForwarderRadioSettings(Table):
 
     type: Literal["packet-forwarder"]
     listen: Listen = Address("127.0.0.1", 1700)
+    antenna_gain_dbi: AntennaGain = 0.0  # what the forwarder does not subtract by itself
 
 
 class ChipSettings(Table):
@@ -148,6 +150,7 @@ class ChipSettings(Table):
         ]
         | None
     ) = None
+    antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 
 class LibloragwRadioSettings(ChipSettings):
@@ -186,6 +189,7 @@ class NetworkSettings(Table):
 
     answer: bool = True
     net_id: NetId = 0
+    extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 
 class ConsoleSettings(Table):

@@ -1,7 +1,9 @@
 """An SX1302 on the simulated air, as a driver would show it: poll it for frames, hand it a transmission.
 
 What it can do is what the real one can: eight channels of 125 kHz for all spreading factors, sixteen demodulators of
-which eight know SF11 and SF12, one antenna that hears nothing while it sends, and a counter of 32 bits.
+which eight know SF11 and SF12, one antenna that hears nothing while it sends, and a counter of 32 bits. It holds one
+transmission at a time and starts it by the low 27 bits of that counter: what it is told too late it sends 134 s later,
+what it is told too early it sends too early. Whoever drives it needs a schedule (`radio.schedule`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.model import AtCounter, AtGpsTime, Crc, Fsk, Lora, RadioFrame, TxResult
 from gateway.radio.airtime import airtime_us
+from gateway.radio.counter import COMPARATOR_TURN_US, TURN_US
 from gateway.regions.eu868 import EU868
 from gateway.simulator import plan
 from gateway.simulator.air import Air, Position, Transmission
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     from gateway.regions.region import Region
     from gateway.simulator.chance import Chance
 
-COUNTER_TURN_US = 1 << 32
-"""The counter counts microseconds in 32 bits: it turns every 71 min 35 s."""
-
 DEMODULATORS = 16
 SLOW_DEMODULATORS = 8
 """SX1302 datasheet, key features: 8 x SF5-SF12 and 8 x SF5-SF10 demodulators."""
@@ -37,17 +37,8 @@ SLOW_DEMODULATORS = 8
 MAX_CONDUCTED_DBM = 27.0
 """The top of the power tables of EU868 boards."""
 
-LEAD_US = 42_500
-"""Semtech's packet forwarder: 1.5 ms to start, 1 ms margin, 40 ms for the just-in-time queue. Less is too late."""
-
-MAX_ADVANCE_US = 512_000_000
-"""Semtech's packet forwarder: four beacon periods. More is too early."""
-
-GUARD_US = 41_500
-"""Semtech's packet forwarder: what must lie between the end of one transmission and the start of the next."""
-
-AT_ONCE_US = 80_000
-"""Semtech's packet forwarder: an immediate transmission starts so long after it was asked for."""
+START_DELAY_US = 1_500
+"""What the chip needs from its trigger to the first symbol (Semtech's sx1302_hal 2.1.0, TX_START_DELAY)."""
 
 SNR_CEILING_DB = 14.0
 """However loud the frame, a chip reports no more: its estimate saturates. Our choice; logs of gateways end near it."""
@@ -146,25 +137,25 @@ class SimulatedChip:
         return self._counter_at(self._clock())
 
     def send(self, request: DownlinkRequest) -> Transmission | TxRefused:
-        """Take a transmission for its time, or say why not. What is taken goes on the air."""
+        """Program a transmission, for its time or at once, or say why not. What is taken goes on the air, at some time.
+
+        A driver looks whether the transmitter is free, as here: Semtech's library overwrites what waits.
+        """
         now_us = self._clock()
-        if (refused := self._unable(request)) is not None:
+        if (refused := self.unable(request)) is not None:
             return refused
-        try:
-            length_us = airtime_us(
-                request.modulation, len(request.phy), crc=request.payload_crc, preamble=request.preamble_symbols
-            )
-        except ValueError as reason:
-            return TxRefused(TxResult.UNKNOWN, str(reason))
-        start_us = self._start_of(request, length_us, now_us)
-        if isinstance(start_us, TxRefused):
-            return start_us
+        self._forget_sent(now_us)
+        if any(emission.end_us > now_us for emission in self._emissions):
+            return TxRefused(TxResult.COLLISION_PACKET, "the transmitter has something to send already")
+        start_us = now_us + START_DELAY_US
+        if isinstance(request.timing, AtCounter):
+            start_us += (request.timing.counter_us - self._counter_at(start_us)) % COMPARATOR_TURN_US
         emission = Transmission(
             phy=request.phy,
             sender=self._name,
             position=self._position,
             start_us=start_us,
-            airtime_us=length_us,
+            airtime_us=_airtime_us(request),
             frequency_hz=request.frequency_hz,
             modulation=request.modulation,
             power_dbm_eirp=request.power_dbm_eirp,
@@ -173,6 +164,33 @@ class SimulatedChip:
         self._emissions.append(emission)
         self._air.put(emission)
         return emission
+
+    def unable(self, request: DownlinkRequest) -> TxRefused | None:
+        """What the chip and its board cannot do, whenever it is asked."""
+        power_dbm, most_dbm = request.power_dbm_eirp, MAX_CONDUCTED_DBM + self._antenna_gain_dbi
+        if isinstance(request.timing, AtGpsTime):
+            return TxRefused(TxResult.GPS_UNLOCKED, "this radio has no GPS")
+        region = self._region
+        if not region.lowest_hz <= request.frequency_hz <= region.highest_hz:
+            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {region.name}")
+        if not power_dbm <= most_dbm:
+            return TxRefused(TxResult.TX_POWER, f"{power_dbm} dBm EIRP, at most {most_dbm}")
+        if not request.phy:
+            return TxRefused(TxResult.UNKNOWN, "an empty frame cannot be sent")
+        if not 0 <= (request.preamble_symbols or 0) < 1 << 16:
+            return TxRefused(TxResult.UNKNOWN, f"a preamble of {request.preamble_symbols}, at most {(1 << 16) - 1}")
+        match request.modulation:
+            case Lora(bandwidth_hz=width_hz) if width_hz not in BANDWIDTHS_HZ:
+                return TxRefused(TxResult.UNKNOWN, f"a LoRa bandwidth of {width_hz} Hz, known are {BANDWIDTHS_HZ}")
+            case Fsk(bit_rate=rate) if not BIT_RATES.start <= rate < BIT_RATES.stop:
+                return TxRefused(
+                    TxResult.UNKNOWN, f"FSK of {rate} bit/s, known are {BIT_RATES.start} to {BIT_RATES[-1]}"
+                )
+        try:
+            _airtime_us(request)
+        except ValueError as reason:
+            return TxRefused(TxResult.UNKNOWN, str(reason))
+        return None
 
     def health(self) -> ChipHealth:
         """The counters."""
@@ -275,53 +293,6 @@ class SimulatedChip:
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def _unable(self, request: DownlinkRequest) -> TxRefused | None:
-        """What the chip and its board cannot do; lengths and codings are judged where the air time is."""
-        power_dbm, most_dbm = request.power_dbm_eirp, MAX_CONDUCTED_DBM + self._antenna_gain_dbi
-        if isinstance(request.timing, AtGpsTime):
-            return TxRefused(TxResult.GPS_UNLOCKED, "this radio has no GPS")
-        region = self._region
-        if not region.lowest_hz <= request.frequency_hz <= region.highest_hz:
-            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {region.name}")
-        if not power_dbm <= most_dbm:
-            return TxRefused(TxResult.TX_POWER, f"{power_dbm} dBm EIRP, at most {most_dbm}")
-        if not request.phy:
-            return TxRefused(TxResult.UNKNOWN, "an empty frame cannot be sent")
-        if not 0 <= (request.preamble_symbols or 0) < 1 << 16:
-            return TxRefused(TxResult.UNKNOWN, f"a preamble of {request.preamble_symbols}, at most {(1 << 16) - 1}")
-        match request.modulation:
-            case Lora(bandwidth_hz=width_hz) if width_hz not in BANDWIDTHS_HZ:
-                return TxRefused(TxResult.UNKNOWN, f"a LoRa bandwidth of {width_hz} Hz, known are {BANDWIDTHS_HZ}")
-            case Fsk(bit_rate=rate) if not BIT_RATES.start <= rate < BIT_RATES.stop:
-                return TxRefused(
-                    TxResult.UNKNOWN, f"FSK of {rate} bit/s, known are {BIT_RATES.start} to {BIT_RATES[-1]}"
-                )
-        return None
-
-    def _start_of(self, request: DownlinkRequest, length_us: int, now_us: int) -> int | TxRefused:
-        self._forget_sent(now_us)
-        if not isinstance(request.timing, AtCounter):
-            return self._first_gap(now_us + AT_ONCE_US, length_us)
-        ahead_us = microseconds_until(request.timing.counter_us, self._counter_at(now_us))
-        if ahead_us <= LEAD_US:
-            return TxRefused(
-                TxResult.TOO_LATE, f"starts in {ahead_us / 1000:.1f} ms, the radio wants {LEAD_US / 1000:.1f} ms"
-            )
-        if ahead_us > MAX_ADVANCE_US:
-            return TxRefused(
-                TxResult.TOO_EARLY, f"starts in {ahead_us // 1_000_000} s, at most {MAX_ADVANCE_US // 1_000_000} s"
-            )
-        start_us = now_us + ahead_us
-        if any(other.overlaps(start_us - GUARD_US, start_us + length_us + GUARD_US) for other in self._emissions):
-            return TxRefused(TxResult.COLLISION_PACKET, "another transmission has this time")
-        return start_us
-
-    def _first_gap(self, start_us: int, length_us: int) -> int:
-        for other in sorted(self._emissions, key=lambda emission: emission.start_us):
-            if other.overlaps(start_us - GUARD_US, start_us + length_us + GUARD_US):
-                start_us = other.end_us + GUARD_US
-        return start_us
-
     def _forget_sent(self, now_us: int) -> None:
         """Drop emissions that no frame still in the air can have met; one of SF12 and 255 bytes takes ten seconds."""
         gone = [emission for emission in self._emissions if emission.end_us < now_us - 15_000_000]
@@ -332,13 +303,12 @@ class SimulatedChip:
         return any(emission.overlaps(since_us, until_us) for emission in self._emissions)
 
     def _counter_at(self, air_us: int) -> int:
-        return (self._counter_start_us + air_us) % COUNTER_TURN_US
+        return (self._counter_start_us + air_us) % TURN_US
 
 
-def microseconds_until(counter_us: int, now_us: int) -> int:
-    """Signed distance to a counter value: negative when it has passed, across the turn too."""
-    ahead = (counter_us - now_us) % COUNTER_TURN_US
-    return ahead - COUNTER_TURN_US if ahead >= COUNTER_TURN_US // 2 else ahead
+def _airtime_us(request: DownlinkRequest) -> int:
+    crc, preamble = request.payload_crc, request.preamble_symbols
+    return airtime_us(request.modulation, len(request.phy), crc=crc, preamble=preamble)
 
 
 def _is_same(one: Lora, other: Lora) -> bool:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 START_UTC_US = 1_795_420_800_000_000
 """2026-11-23 08:00 UTC, when nothing else is said."""
 
+BOOT_ID = "746f776e000040008000000000000001"
+"""Of the machine that hears the town."""
+
 
 class Town:
     """Time stands still unless `run` moves it, from one event on the air to the next.
@@ -40,7 +43,7 @@ class Town:
     ) -> None:
         self.now_us = 0
         self.start_utc_us = start_utc_us
-        chance = Chance(seed)
+        chance = self.chance = Chance(seed)
         self.air = Air(chance)
         self.chips = tuple(
             SimulatedChip(
@@ -61,7 +64,7 @@ class Town:
 
     def stamp(self) -> Stamp:
         """The moment that `now_us` is."""
-        return Stamp(self.start_utc_us + self.now_us, TimeQuality.NTP, 1, "town", self.now_us)
+        return Stamp(self.start_utc_us + self.now_us, TimeQuality.NTP, 1, BOOT_ID, self.now_us)
 
     def run(self, until_us: int, hear: Callable[[SimulatedChip, RadioFrame], None] | None = None) -> None:
         """Let everything happen up to this time; `hear` is told of each frame the moment its gateway has it."""

@@ -40,6 +40,7 @@ class KnownDevices:
         self._hot: OrderedDict[int, list[tuple[Device, Session]]] = OrderedDict()
         self._newest: dict[int, tuple[int | None, bytes]] = {}  # by session: last counter and MIC accepted
         self._durable: dict[int, Sighting] = {}  # kept, and newer than the registry's checkpoint
+        self._confirmed: dict[int, tuple[int, ...]] = {}  # by session: confirmed downlinks it may acknowledge
         self._offered: set[int] = set()  # sessions that no device was heard to use yet
         self.devices = 0
 
@@ -114,6 +115,7 @@ class KnownDevices:
             self._uncount(session_id)
             self._keep_only(address, kept)
         self._newest.pop(session_id, None)
+        self._confirmed.pop(session_id, None)
 
     def _remember(self, device: Device, session: Session) -> None:
         address, packed = int(session.dev_addr), _pack(device, session)
@@ -162,6 +164,11 @@ class KnownDevices:
                 if known.session_id == session.session_id:
                     hot[index] = (device, session)
 
+    def may_acknowledge(self, session: Session, f_cnts_down: tuple[int, ...]) -> None:
+        """These confirmed downlinks, and no others, may be acknowledged by this session."""
+        self._confirmed[session.session_id] = f_cnts_down
+        self._hot.pop(int(session.dev_addr), None)
+
     def recover(self, session_id: int, sighting: Sighting) -> None:
         """A record of the log that is newer than the registry's checkpoint. Records come in their order."""
         self._newest[session_id] = (sighting.f_cnt_up, sighting.last_mic)
@@ -196,6 +203,9 @@ class KnownDevices:
         newest = self._newest.get(session.session_id)
         if newest is not None:
             session = replace(session, f_cnt_up=newest[0], last_mic=newest[1])
+        confirmed = self._confirmed.get(session.session_id)
+        if confirmed is not None:
+            session = replace(session, conf_f_cnts=confirmed)
         return device, session
 
 

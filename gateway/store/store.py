@@ -498,9 +498,31 @@ class Store:
             lambda network: network.keep_join(device.dev_eui, history, session, mac_state)
         )
         self.known.offer(device, kept)
+        self.known.may_acknowledge(kept, ())
         for session_id, dev_addr in gone:
             self.known.drop(session_id, dev_addr)
         return kept
+
+    def is_offered(self, session: Session) -> bool:
+        """Whether the device was not heard to use this session before."""
+        return self.known.is_offered(session.session_id)
+
+    def may_acknowledge(self, session: Session, f_cnts_down: tuple[int, ...]) -> None:
+        """These confirmed downlinks, and no others, may be acknowledged by this session."""
+        self.known.may_acknowledge(session, f_cnts_down)
+
+    async def in_use(self, dev_eui: DevEui) -> tuple[Device, Session] | None:
+        """A device with the session it uses, and its newest counters; None for one that is unknown or never joined."""
+        try:
+            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+        except DeviceUnknown:
+            return None
+        joined = await self.with_network(lambda network: network.sessions_of(dev_eui)) if row.has_root_keys else []
+        session = next((one.session for one in joined if not one.offered), row.session)
+        if session is None:
+            return None
+        newest = (one for _, one in self.candidates(session.dev_addr) if one.session_id == session.session_id)
+        return row.device, next(newest, session)
 
     async def taken_up(self, device: Device, session: Session) -> None:
         """The device was heard to use a session that it had been offered: those before it are no more."""

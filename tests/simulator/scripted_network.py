@@ -7,6 +7,7 @@ with the gateway's network side nor with the devices' own code.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -41,6 +42,7 @@ from gateway.simulator.end_device.profile import Habits, Profile
 from gateway.simulator.sensors import Measure
 from gateway.simulator.town import Town
 
+LEAD_US = 50_000
 NET_ID = 0x000001
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -362,9 +364,25 @@ class ScriptedNetwork:
     def _submit(self, chip, phy, timing, hz, modulation):
         self._refs += 1
         assert isinstance(modulation, Lora)
-        answer = chip.send(DownlinkRequest(str(self._refs), phy, "roof-1", timing, hz, modulation, 16.0))
-        if isinstance(answer, TxRefused):
+        self.put(chip, DownlinkRequest(str(self._refs), phy, "roof-1", timing, hz, modulation, 16.0))
+
+    def put(self, chip, request):
+        """Tell the chip shortly before the time: it can have one transmission in mind."""
+        now_us = self.town.now_us
+        due_us = now_us
+        if isinstance(request.timing, AtCounter):
+            ahead_us = (request.timing.counter_us - chip.counter_us()) % (1 << 32)
+            due_us = now_us + ahead_us - LEAD_US
+        self.town.air.arrange(due_us, partial(self._program, chip, request))
+
+    def _program(self, chip, request):
+        answer = chip.send(request)
+        if not isinstance(answer, TxRefused):
+            return
+        if isinstance(request.timing, AtCounter):
             self.refused.append(answer)
+        else:
+            self.town.air.arrange(self.town.now_us + LEAD_US, partial(self._program, chip, request))
 
 
 class Setting:

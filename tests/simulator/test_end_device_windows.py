@@ -93,7 +93,7 @@ def downlink_at(setting, uplink, phy, *, delay_us=1_000_000, hz=None, lora=None,
         modulation=lora or uplink.radio.modulation,
         power_dbm_eirp=power_dbm,
     )
-    setting.chip.send(request)
+    setting.network.put(setting.chip, request)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,9 @@ def test_a_downlink_with_the_chirps_of_an_uplink_is_not_heard():
         phy = setting.network.sealed(setting.network.members[dev_eui(1)], Reply())
         counter = AtCounter(uplink.radio.counter_us + 1_000_000)
         hz, lora = uplink.radio.frequency_hz, uplink.radio.modulation
-        setting.chip.send(DownlinkRequest("1", phy, "roof-1", counter, hz, lora, 16.0, invert_polarity=False))
+        setting.network.put(
+            setting.chip, DownlinkRequest("1", phy, "roof-1", counter, hz, lora, 16.0, invert_polarity=False)
+        )
 
     setting = Setting(a_profile(session=a_session(), data_rate=5, habits=ONCE), answer=answer)
     setting.run(HOUR_US)

@@ -153,7 +153,11 @@ class EndDevice:
             return self._join_us
         if self._outgoing is not None:
             return self._again_us
-        return min(self._due_us, self._prompt_us, self._rejoins.due_us(self._conversation.session, self.parameters))
+        return min(self._due_us, self._prompt_us, self._rejoin_us(self._conversation.session))
+
+    def _rejoin_us(self, session: Session) -> int:
+        """When a rejoin request is due; an ABP device has nothing to ask for."""
+        return NEVER_US if self.identity is None else self._rejoins.due_us(session, self.parameters)
 
     def _come_and_go(self, now_us: int) -> None:
         if self._away is None and self._absences and self._absences[0].from_us <= now_us:
@@ -208,7 +212,7 @@ class EndDevice:
             return self._ask_to_join(now_us) if now_us >= self._join_us else None
         if self._outgoing is not None:
             return self._transmit(now_us, conversation, self._outgoing) if now_us >= self._again_us else None
-        if now_us >= self._rejoins.due_us(conversation.session, self.parameters):
+        if now_us >= self._rejoin_us(conversation.session):
             return self._ask_to_rejoin(now_us, conversation.session)
         if now_us < min(self._due_us, self._prompt_us):
             return None
@@ -245,12 +249,13 @@ class EndDevice:
 
     def _ask_to_rejoin(self, now_us: int, session: Session) -> Emission | None:
         identity = self.identity
+        assert identity is not None
         channels, data_rate = self._join_choice()
         wanted = self._rejoins.data_rate
         if wanted in self._radio.data_rates and wanted in self.profile.region.join_data_rates[channels[0]]:
             data_rate = wanted
         channel = self._free_channel(now_us, channels, data_rate, REJOIN_REQUEST_SIZE)
-        if channel is None or identity is None:
+        if channel is None:
             return None
         self._attempts += 1
         rejoin_type, rj_count = self._rejoins.next(now_us, self.parameters, self._chance)
