@@ -13,7 +13,7 @@ export PYTHON
 export PIP_USER := 0
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help run test check bench format lock clean FORCE
+.PHONY: help run test crash check bench format lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ run: .venv/run ## the demo: a small city reports, decoded, until Ctrl-C
 test: .venv/dev ## every test, with real servers
 	@requirements/debian.sh $(servers) || echo 'Without them, the tests that need them are skipped.' >&2
 	@$(python) -m pytest -n auto $(ARGS)
+
+crash: .venv/dev ## the store killed, cut off, damaged and refused everywhere: hours
+	@CRASH_EXHAUSTIVE=1 $(python) -m pytest -n auto tests/disk $(ARGS)
 
 check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 	@$(python) -m ruff format --check .

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.serving.side import NetworkSide
-    from gateway.store.log import Tally
+    from gateway.store.part import Tally
     from gateway.store.store import Store
     from gateway.uplink import UplinkLine
 
@@ -121,7 +121,7 @@ class GatewayView:
             "evidence": health.evidence,
             "heard": books.heard,
             "filtered": sum(books.filtered.values()),
-            "stored": books.stored,
+            "stored": books.stored - self._store.waiting(),
             "dropped": sum(books.dropped.values()),
             "reread": books.reread,
             "refused": dict(books.filtered),
@@ -129,6 +129,8 @@ class GatewayView:
             "input": dict(health.refused),
             "last_heard_s": None if self._last_heard is None else round(age_s(self._last_heard, now), 1),
             "receivers": list(health.receivers),
+            "airtime": list(health.airtime),
+            "denied": dict(health.denied),
         }
 
     def _store_status(self) -> dict[str, Any]:

@@ -161,15 +161,34 @@ def test_a_city_of_its_own(tmp_path):
     print(city.facts, Counter(str(entry.state) for entry in city.listed))
     assert not complaints
     assert not violations(city.sent())
-    print("joined", sum(bool(d.diary.joined) for d in city.devices), "of", sum(d.profile.session is None for d in city.devices))
+    print(
+        "joined",
+        sum(bool(d.diary.joined) for d in city.devices),
+        "of",
+        sum(d.profile.session is None for d in city.devices),
+    )
     heard = {r.dev_eui for _, r in city.readings}
     print("heard", len(heard), "readings", len(city.readings))
-    print("attempts", sum(len(d.diary.asked) for d in city.devices), "sessions", sum(len(d.diary.joined) for d in city.devices))
-    print("DRs", Counter(d.parameters.data_rate for d in city.devices), Counter(d.parameters.nb_trans for d in city.devices))
-    print("conf", sum(s.confirmed for d in city.devices for s in d.diary.sent), sum(s.acknowledged for d in city.devices for s in d.diary.sent))
-    air=Counter()
-    for one in city.sent(): air[one.frequency_hz]+=one.airtime_us/1e6
+    print(
+        "attempts",
+        sum(len(d.diary.asked) for d in city.devices),
+        "sessions",
+        sum(len(d.diary.joined) for d in city.devices),
+    )
+    print(
+        "DRs",
+        Counter(d.parameters.data_rate for d in city.devices),
+        Counter(d.parameters.nb_trans for d in city.devices),
+    )
+    print(
+        "conf",
+        sum(s.confirmed for d in city.devices for s in d.diary.sent),
+        sum(s.acknowledged for d in city.devices for s in d.diary.sent),
+    )
+    air = Counter()
+    for one in city.sent():
+        air[one.frequency_hz] += one.airtime_us / 1e6
     print("air", air, len(city.sent()))
-    first=[(d.diary.joined[0].at_us/60e6) for d in city.devices if d.diary.joined]
+    first = [(d.diary.joined[0].at_us / 60e6) for d in city.devices if d.diary.joined]
     print("join minutes", sorted(round(x) for x in first)[::10])
     assert 0

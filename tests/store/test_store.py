@@ -17,8 +17,9 @@ from readings import STAMP, device, reading, session
 from gateway.errors import StorageError
 from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Refusal, Refused
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.log import RecordLog
 from gateway.store.owner import Ownership
+from gateway.store.part import Tally, UnopenedFrame, part_files
 from gateway.store.records import encode
 from gateway.store.retention import Limits
 from gateway.store.seals import SealRing
@@ -60,7 +61,7 @@ async def test_a_kept_reading_is_read_back_by_another_process_at_once(folder):
 
 _READ_BACK = textwrap.dedent("""
     import sys; from pathlib import Path
-    from gateway.store.log import LogReader
+    from gateway.store.reader import LogReader
     from gateway.store.records import decode
     from gateway.store.seals import SealRing
     folder = Path(sys.argv[1])
