@@ -13,6 +13,7 @@ from gateway.delivery.drain import Manners
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
+from gateway.store.devices import NewDevice
 from gateway.store.retention import Limits
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
-    from gateway.model import DevEui, Device, GatewayEui, Session, Stamp
+    from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
@@ -85,9 +86,15 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
 
 
-def residents(settings: Settings) -> Sequence[tuple[Device, Session]]:
+def residents(settings: Settings) -> Sequence[NewDevice]:
     """The devices of a simulated city, which its gateway knows; none when the radio is real."""
-    return _scenario(settings.radio).devices() if settings.radio.type == "virtual" else ()
+    if settings.radio.type != "virtual":
+        return ()
+    scenario = _scenario(settings.radio)
+    return [
+        *(NewDevice(device, session) for device, session in scenario.devices()),
+        *(NewDevice(device, root_keys=keys) for device, keys in scenario.joining_devices()),
+    ]
 
 
 # --- destinations ---------------------------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "serving", "uplink"}
     | {"radio.concentrator", "console.feed"},

@@ -152,10 +152,10 @@ class DeviceRegistry:
             for entry in entries:
                 self._insert(entry, revision)
 
-    def add_missing(self, entries: Sequence[tuple[Device, Session]]) -> None:
+    def add_missing(self, entries: Sequence[NewDevice]) -> None:
         """Enter those that are not known yet."""
         known = {dev_eui for (dev_eui,) in self._db.execute("SELECT dev_eui FROM device")} if entries else set()
-        missing = [NewDevice(device, session) for device, session in entries if device.dev_eui not in known]
+        missing = [entry for entry in entries if entry.device.dev_eui not in known]
         if missing:
             self.add_all(missing)
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
+    from gateway.store.devices import NewDevice
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Store:
         commit_interval_s: float,
         limits: Limits,
         store_key: bytes | None = None,
-        residents: Sequence[tuple[Device, Session]] = (),
+        residents: Sequence[NewDevice] = (),
     ) -> Self:
         """Open or make a store and read back what a crash may have left ahead of the registry. StorageError.
 

@@ -31,6 +31,7 @@ class TownRadio:
         self.on_air = []  # everything that was sent, for a judge
         self.deaf = True
         self._chips = {}
+        self._asked = asyncio.Event()
 
     def start(self, ledger):
         """A gateway begins to listen."""
@@ -58,7 +59,12 @@ class TownRadio:
             dues = [self._serve(counted) for counted in self._chips.values()]
             next_us = self._town.air.next_us
             waits = [wait for wait in (*dues, None if next_us is None else next_us - now_us) if wait is not None]
-            await asyncio.sleep(max(0.000_5, min([FAR_US, *waits]) / 1_000_000))
+            self._asked.clear()
+            try:
+                async with asyncio.timeout(max(0.000_5, min([FAR_US, *waits]) / 1_000_000)):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
 
     def _hear(self, chip, frame):
         if not self.deaf:
@@ -111,6 +117,7 @@ class TownRadio:
         if isinstance(planned, TxReport):
             return planned
         counted.schedule.take(planned)
+        self._asked.set()
         return TxReport(request.ref, TxResult.ACCEPTED)
 
     def health(self):
