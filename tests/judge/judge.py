@@ -114,6 +114,7 @@ class Books:
     dropped: int
     balance: int
     sinks: Mapping[str, Account]
+    losses: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by destination and device: records
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class Judge:
         self._ends: list[tuple[int, bool]] = []  # when the gateway ended, and whether it was asked to
         self._frame_of: dict[Key, int] = {}
         self._record_of: dict[int, Key] = {}
+        self._let_go: set[Key] = set()
         self._gaps: dict[Key, tuple[int, int]] = {}  # counter and the gap it claims
         self._promised: dict[str, int] = {}  # epoch: highest position shown as durable
         self._calm_us: int | None = None
@@ -233,6 +235,11 @@ class Judge:
         """The way to a destination was interfered with: it may lose its connection."""
         self._events["disturbances"] += 1
         self._destinations[destination].disturbances += 1
+
+    def let_go(self, epoch: str, first: int, last: int) -> None:
+        """The store said that these records left it; whoever still waited for one is told of a loss."""
+        self._events["let go"] += last - first + 1
+        self._let_go |= {(epoch, position) for position in range(first, last + 1)}
 
     def asked_again(self, destination: str, epoch: str, first: int, last: int) -> None:
         """The destination asked for a range once more."""
@@ -377,7 +384,7 @@ class Judge:
     def missing(self, destination: str) -> set[Key]:
         """What of it has not come out yet."""
         to = self._destinations[destination]
-        return self.owed(destination) - to.seen.keys() - to.refused.keys()
+        return self.owed(destination) - to.seen.keys() - to.refused.keys() - self._let_go
 
     def waits_us(self, destination: str, *, since_us: int = 0) -> list[int]:
         """How long each frame handed out since then took to its first delivery, shortest first."""
@@ -415,11 +422,12 @@ class Judge:
         for (epoch, position), (f_cnt, gap) in self._gaps.items():
             device = self._frame_of[epoch, position] % self.fleet.devices
             by_device[epoch, device].append((position, f_cnt, gap))
-        for (_, device), kept in by_device.items():
+        unseen = sorted(self._let_go - self._frame_of.keys())  # nobody knows whose they were
+        for (epoch, device), kept in by_device.items():
             for (before, low, _), (after, high, gap) in pairwise(sorted(kept)):
                 if high <= low:
                     self._break(Law.ORDER, "store", f"device {device}: counter {high} at {after} after {low} at {before}")
-                elif gap != high - low - 1:
+                elif gap != high - low - 1 and not _any_between(unseen, (epoch, before), (epoch, after)):
                     self._break(
                         Law.ORDER, "store", f"device {device}: counter {high} after {low} says that {gap} are missing"
                     )
@@ -467,19 +475,45 @@ class Judge:
         checks = [
             ("gateway", "says of its own balance", books.balance, 0),
             ("line", "heard", books.heard, books.filtered + books.stored + books.dropped),
-            ("line", "stored", books.stored, len(self._frame_of)),
+            ("line", "stored", books.stored, len(self._frame_of.keys() | self._let_go)),
         ]
         for name, account in books.sinks.items():
-            to = self._destinations[name]
-            checks += [
-                (name, "acknowledged", account.acknowledged, len(to.seen.keys() - to.refused.keys())),
-                (name, "queued", account.queued, 0),
-                (name, "given up", account.given_up, len(to.refused)),
-                (name, "settled", account.acknowledged + account.given_up + account.skipped, len(self._frame_of)),
-            ]
+            checks += self._account_checks(self._destinations[name], account)
         for subject, what, says, seen in checks:
             if says != seen:
                 self._break(Law.BALANCE, subject, f"{what}: {says}, the judge counts {seen}")
+        for to in self._destinations.values():
+            self._judge_losses(to, books.losses)
+
+    def _account_checks(self, to: _Destination, account: Account) -> list[tuple[str, str, int, int]]:
+        """What the books of a destination must say. Of what left the store only the sum is known from outside."""
+        settled = account.acknowledged + account.given_up + account.skipped
+        stored = len(self._frame_of.keys() | self._let_go)
+        checks = [(to.name, "queued", account.queued, 0), (to.name, "settled", settled, stored)]
+        if not self._let_go:
+            delivered = len(to.seen.keys() - to.refused.keys())
+            checks += [
+                (to.name, "acknowledged", account.acknowledged, delivered),
+                (to.name, "given up", account.given_up, len(to.refused)),
+            ]
+        return checks
+
+    def _judge_losses(self, to: _Destination, told: Mapping[tuple[str, str], int]) -> None:
+        """A device's losses are what left the store undelivered; what came without being confirmed may be counted."""
+        gone: Counter[str] = Counter()
+        most: Counter[str] = Counter()
+        unseen = len(self._let_go - self._frame_of.keys())
+        for key in self._let_go & self._frame_of.keys():
+            number = self._frame_of[key]
+            if to.terms.wants(number):
+                device = self.fleet.body(number).dev_eui
+                most[device] += 1
+                gone[device] += key not in to.seen and key not in to.refused
+        for device in most.keys() | {device for name, device in told if name == to.name}:
+            says = told.get((to.name, device), 0)
+            if not gone[device] <= says <= most[device] + unseen:
+                seen = f"the judge misses {gone[device]} of {most[device]} that left the store"
+                self._break(Law.BALANCE, to.name, f"losses of {device}: {says}, {seen}")
 
     def _facts(self) -> dict[str, Any]:
         losses = sorted(age_us / 1000 for _, _, age_us in self.losses() if age_us is not None)
@@ -504,6 +538,10 @@ class Judge:
         facts["copies"] = sum(to.copies for to in self._destinations.values())
         facts["refused"] = sum(len(to.refused) for to in self._destinations.values())
         return facts
+
+
+def _any_between(keys: Sequence[Key], low: Key, high: Key) -> bool:
+    return bisect_left(keys, low) < bisect_left(keys, high)
 
 
 def spread(values: Sequence[float]) -> str:

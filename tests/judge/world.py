@@ -8,9 +8,11 @@ threads are real: while they have something under way, virtual time stands still
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import selectors
 import shutil
+from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +26,8 @@ from gateway.lorawan.network import Network
 from gateway.model import Crc, Decoded, GatewayEui, Lora, RadioFrame, Stamp, TimeQuality
 from gateway.regions import region_named
 from gateway.store.devices import DeviceRegistry
+from gateway.store.log import part_files
+from gateway.store.retention import Limits
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from simulated_disk import Journal, SimulatedDisk
 
     from gateway.model import Reading, Record, Session
+    from gateway.store.cursors import Loss
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 DAWN_US = 1_795_428_902_000_000
@@ -42,8 +47,8 @@ DISK_ANSWERS_WITHIN_S = 30.0
 ACK_TIMEOUT_S = 20.0  # of a destination that keeps silent; as gateway.delivery.mqtt has it
 REBOOT_S = 15.0
 FRESH_WITHIN_S = 45.0  # a destination is found again within 40 s; then there is the way
-SMALL_STORE = 1 << 20  # the least: parts of one megabyte
-FILLING = {"filling": "x" * 4_000}  # what a codec says; 250 such records fill a part
+LIMITS = Limits(max_bytes=4 << 20, max_age_s=30 * 86_400, keep_delivered_s=60)  # parts of one megabyte, the least
+FILLING_BYTES = 3_000  # what a codec says of each payload, so that a few hundred records fill a part
 
 
 # --- time
@@ -160,6 +165,11 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True)
+class Tidy:
+    """The store lets go of what it need not, or can not, keep any longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The gateway is stopped in order and started again."""
 
@@ -179,7 +189,7 @@ class PowerCut:
     seed: int
 
 
-Event = Hear | Repeat | Pass | Leave | Return | Break | Silence | TurnAway | Slow | Stop | Kill | PowerCut
+Event = Hear | Repeat | Pass | Leave | Return | Break | Silence | TurnAway | Slow | Tidy | Stop | Kill | PowerCut
 
 
 # --- destinations
@@ -313,8 +323,8 @@ class _Radio:
 class _Talkative:
     """A decoder whose answers fill the log's parts quickly."""
 
-    async def decode(self, *_: object) -> Decoded:
-        return Decoded("judge/frame@1", FILLING)
+    async def decode(self, _: object, payload: bytes, *__: object) -> Decoded:
+        return Decoded("judge/frame@1", {"filling": hashlib.shake_128(payload).hexdigest(FILLING_BYTES)})
 
 
 class _Patient:
@@ -337,9 +347,11 @@ class _Patient:
         with self._pending:
             return await self._store.read(after, limit)
 
-    async def settle(self, sink: str, progress: Any, refused: Sequence[tuple[int, str]] = ()) -> None:
+    async def settle(
+        self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
+    ) -> None:
         with self._pending:
-            await self._store.settle(sink, progress, refused)
+            await self._store.settle(sink, change, refused)
 
 
 @dataclass
@@ -409,7 +421,7 @@ class World:
         self._mark = 0
         self._folder = folder
         self._open = AsyncExitStack()
-        store = Store.open(folder, EUI, commit_interval_s=0.0, max_bytes=SMALL_STORE)
+        store = Store.open(folder, EUI, commit_interval_s=0.0, limits=LIMITS)
         await self._open.enter_async_context(store)
         for place in self._places:
             store.subscribe(place.name)
@@ -531,9 +543,23 @@ class World:
                 self._far_ends[at].next_batch = event
             case Slow(at, seconds):
                 self._far_ends[at].takes_s = seconds
+            case Tidy():
+                await self._tidy()
             case Stop():
                 await self._stop()
                 await self._start_again()
+
+    async def _tidy(self) -> None:
+        """What `keep_house` does about the disk, once."""
+        store = self._gateway.store
+        before = _first_positions(self._folder)
+        with self._pending:
+            await store._writer.call(store._measure)
+            await store._retain(self._now_us())
+        after = _first_positions(self._folder)
+        if before and after and after[0] > before[0]:
+            epoch, first, last = store.epoch, before[0], after[0] - 1
+            self._observe(lambda: self.judge.let_go(epoch, first, last))
 
     async def _start_again(self) -> None:
         self._disk.forget(self._journal)
@@ -564,10 +590,12 @@ class World:
             or any(store.progress(place.name).queued(store.head) for place in self._places)
         ):
             await asyncio.sleep(1)
+        with self._pending:
+            losses = await store.losses()
         await self._stop()
-        self.judge.rests(self._books(store))
+        self.judge.rests(self._books(store, losses))
 
-    def _books(self, store: Store) -> Books:
+    def _books(self, store: Store, losses: Sequence[Loss]) -> Books:
         books = store.books()
         progress = {place.name: store.progress(place.name) for place in self._places}
         balance = abs(books.balance) + sum(abs(one.balance(store.head)) for one in progress.values())
@@ -577,4 +605,16 @@ class World:
                 name: Account(one.acknowledged, one.queued(store.head), one.given_up, one.skipped)
                 for name, one in progress.items()
             },
+            _summed(losses),
         )  # fmt: skip
+
+
+def _first_positions(folder: Path) -> list[int]:
+    return [part.first_position for part in part_files(folder / "log")]
+
+
+def _summed(losses: Sequence[Loss]) -> dict[tuple[str, str], int]:
+    sums: Counter[tuple[str, str]] = Counter()
+    for loss in losses:
+        sums[loss.sink, loss.dev_eui.hex()] += loss.records
+    return sums
