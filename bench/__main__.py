@@ -1,24 +1,47 @@
-"""Runs every benchmark, or those named on the command line: `python -m bench line lookup`."""
+"""Runs every benchmark, or those named on the command line: `python -m bench line --frames 50000`."""
 
 from __future__ import annotations
 
+import argparse
+import signal
 import sys
+from typing import TYPE_CHECKING
 
-from bench import line, parts
+from bench import backlog, line, parts, store
 
-ALL = {"parts": parts.run, "line": line.run}
+if TYPE_CHECKING:
+    from types import FrameType
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
     """Run the named benchmarks, all when none is named."""
-    unknown = [name for name in names if name not in ALL]
+    benchmarks = {
+        "parts": lambda _: parts.run(),
+        "line": lambda chosen: line.run(chosen.frames),
+        "store": lambda chosen: store.run(chosen.records),
+        "drain": lambda chosen: backlog.run(chosen.backlog),
+    }
+    parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks)}; all by default")
+    parser.add_argument("--frames", type=int, default=20_000, help="through the line, each time (default 20000)")
+    parser.add_argument("--records", type=int, default=1_000_000, help="in the store that is opened (default 1000000)")
+    parser.add_argument("--backlog", type=int, default=100_000, help="records to drain (default 100000)")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in benchmarks]
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
-        return 2
-    for name in names or ALL:
-        ALL[name]()
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(benchmarks)}")
+    signal.signal(signal.SIGTERM, _stopped)  # as Ctrl-C: processes are ended, loop devices freed
+    try:
+        for name in chosen.names or benchmarks:
+            benchmarks[name](chosen)
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
+def _stopped(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

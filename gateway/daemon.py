@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.host.time_sources import TimeSources
     from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -51,10 +52,10 @@ BOOK_DROPS_S = 1.0
 LOOK_AT_DISK_S = 10.0
 
 
-def run(settings: Settings, company: Company | None = None) -> int:
+def run(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> int:
     """Run the gateway until SIGTERM or Ctrl-C; 0. What keeps it from starting is a GatewayError."""
     set_up_logging()
-    while asyncio.run(serve(settings, company)) is Ending.AGAIN:
+    while asyncio.run(serve(settings, company, time_sources)) is Ending.AGAIN:
         log.warning("starting anew on the disk")
     return 0
 
@@ -72,24 +73,28 @@ class Ending(Enum):
     AGAIN = "its disk can be written again"
 
 
-async def serve(settings: Settings, company: Company | None = None) -> Ending:
+async def serve(settings: Settings, company: Company | None = None, time_sources: TimeSources | None = None) -> Ending:
     """Open the parts, run them until a signal, stop in order."""
     stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
     eui = settings.gateway.eui or gateway_eui()
-    clock, notifier = Clock(), Notifier()
+    notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
+        clock = opened.enter_context(Clock(settings.store.path, time_sources))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
+        store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         radio = parts.radio(settings, clock.stamp, store.counters)
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp)
+        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name)
         ]
+        for drain in drains:
+            store.tell(drain.name, drain.stir)
         view.watch(line, drains)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -97,6 +102,7 @@ async def serve(settings: Settings, company: Company | None = None) -> Ending:
         await opened.enter_async_context(await serve_unix(application(view), store.folder))
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
+            clock.keep(store.date_back),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]

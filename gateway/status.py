@@ -29,13 +29,20 @@ class GatewayView:
     """The daemon as its console sees it (`console.view.View`), and the line's onlooker."""
 
     def __init__(
-        self, gateway_eui: GatewayEui, name: str, radio: Concentrator, store: Store, now: Callable[[], Stamp]
+        self,
+        gateway_eui: GatewayEui,
+        name: str,
+        radio: Concentrator,
+        store: Store,
+        now: Callable[[], Stamp],
+        clock_facts: Callable[[], dict[str, Any]],
     ) -> None:
         self._gateway_eui = gateway_eui
         self._name = name
         self._radio = radio
         self._store = store
         self._now = now
+        self._clock_facts = clock_facts
         self._started_s = time.monotonic()
         self._booked_before = _booked(store.books())
         self._last_heard: Stamp | None = None
@@ -85,7 +92,7 @@ class GatewayView:
             "gateway_name": self._name,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
-            "clock": {"quality": str(now.quality), "uncertainty_ms": now.uncertainty_ms},
+            "clock": self._clock_facts(),
             "radio": self._radio_status(now),
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
@@ -135,6 +142,9 @@ class GatewayView:
             "epoch": facts.epoch,
             "head": facts.head,
             "last_sync_ms": facts.last_sync_ms,
+            "full_in_s": _whole(facts.full_in_s),
+            "written_per_day_bytes": facts.written_per_day_bytes,
+            "card_life_years": None if facts.card_life_years is None else round(facts.card_life_years, 1),
         }
 
     def _sink_status(self, drain: Drain, now: Stamp) -> dict[str, Any]:
@@ -149,6 +159,7 @@ class GatewayView:
             "skipped": progress.skipped,
             "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
             "dead_letters": self._store.dead_letters(drain.name),
+            "drained_in_s": _whole(drain.drained_in_s()),
         }
 
     def balance(self) -> int:
@@ -163,3 +174,7 @@ class GatewayView:
 def _booked(books: Tally) -> int:
     """What the line has handed over, as the store counts it."""
     return books.stored + sum(books.filtered.values()) + books.dropped.get("full", 0)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)

@@ -50,11 +50,14 @@ class GatewayProcess:
 
     def start(self, **environment: str) -> None:
         """Start it and wait until it answers."""
+        self.launch(["-m", "gateway", "run", "--config", str(self.settings)], **environment)
+
+    def launch(self, words: list[str], **environment: str) -> None:
+        """Start Python with these words and wait until a gateway answers."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", "--config", str(self.settings)],
-                stdout=log, stderr=log, cwd=PROJECT, env={**os.environ, **environment},
-            )  # fmt: skip
+                [sys.executable, *words], stdout=log, stderr=log, cwd=PROJECT, env={**os.environ, **environment}
+            )
         self.until(lambda _: True)
 
     def status(self) -> dict[str, Any]:

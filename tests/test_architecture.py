@@ -15,7 +15,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 
-EVERYBODY = frozenset({"model", "errors"})
+EVERYBODY = frozenset({"model", "errors", "forecast"})
 PURE = frozenset({"lorawan", "regions", "wire"})
 
 # A room, or one module of it, and what it knows apart from itself. A room is a folder or a module of gateway/; "a.b" is
@@ -23,6 +23,7 @@ PURE = frozenset({"lorawan", "regions", "wire"})
 MAY_KNOW: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "errors": frozenset(),
+    "forecast": frozenset(),
     # What decides: bytes and values only.
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
@@ -54,7 +55,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle"}
+NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle", "host.dating", "host.trust"}
 OUTSIDE = frozenset(
     {
         "asyncio",

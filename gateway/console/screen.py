@@ -271,7 +271,7 @@ def _row(reading: Mapping[str, Any], now: Now) -> Row:
         time=time,
         clock=clock,
         age=age,
-        shown=wording.measurements(reading.get("measurements") or ()),
+        shown=wording.measurements(wording.news(reading.get("measurements"))),
         problem=wording.plain(reading.get("problem") or ""),
         warnings=[wording.plain(one) for one in reading.get("warnings") or ()],
         notes=notes,

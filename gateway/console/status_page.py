@@ -24,6 +24,10 @@ _INDENT = " " * (_LABEL + 6)
 _SIGNS = {verdict.Level.GOOD: "ok", verdict.Level.LOOK: "look", verdict.Level.BAD: "BAD"}
 
 
+NEAR_S = 30 * 86_400
+"""A limit further away than the default age of records is no news."""
+
+
 def page(facts: Mapping[str, Any]) -> list[str]:
     """The state of a gateway, as lines; GatewayError when a daemon of another version said something else."""
     try:
@@ -43,15 +47,28 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), heard)
     yield from _part("Clock", verdict.clock(facts["clock"]))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
-    yield from _part("Keeps", verdict.keeping(store), kept)
+    yield from _part("Keeps", verdict.keeping(store), f"{kept}{_forecast(store)}")
     for title, key in (("Sink", "sinks"), ("LNS", "lns")):
         for part in facts[key]:
             link = verdict.link(part)
             figures = _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
             waits = f", the oldest for {wording.duration(link.oldest_age_s)}" if link.queued else ""
+            if link.queued and part.get("drained_in_s"):
+                waits += f", through in about {wording.duration(part['drained_in_s'])}"
             yield from _part(title, link.verdict, figures + waits, name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
+
+
+def _forecast(store: Mapping[str, Any]) -> str:
+    """What will become of it at the present pace, where that is worth a line."""
+    told = ""
+    if store.get("full_in_s") is not None and store["full_in_s"] < NEAR_S:
+        told += f", full in about {wording.duration(store['full_in_s'])}"
+    if store.get("card_life_years") is not None:
+        years = store["card_life_years"]
+        told += f", the card lasts {'over fifty' if years > 50 else f'about {years:g}'} years"
+    return told
 
 
 def _part(title: str, found: Verdict, figures: str = "", *, name: str = "") -> Iterator[str]:
@@ -99,9 +116,7 @@ def _said(reading: Mapping[str, Any]) -> str:
         return f"{problem}: {reading.get('payload') or 'no payload'}"
     found = reading.get("measurements")
     if isinstance(found, list) and found:
-        # An alarm that is off is no news on a line for people.
-        told = [entry for entry in found if isinstance(entry, dict) and entry.get("value") is not False]
-        shown = wording.measurements(told)
+        shown = wording.measurements(wording.news(found))
         return ", ".join(f"{part.label} {part.text} {part.unit}".strip() for part in shown)
     return str(reading.get("payload") or "no payload")
 

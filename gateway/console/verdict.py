@@ -156,7 +156,7 @@ CLOCK_WORDS: dict[str, tuple[Level, str, str]] = {
         "Battery clock",
         "From the battery clock alone; the network has not confirmed it since the start.",
     ),
-    TimeQuality.CORRECTED: (Level.GOOD, "Corrected", "Known since a while; earlier readings were dated back."),
+    TimeQuality.CORRECTED: (Level.GOOD, "Carried on", "Nobody tells the time any more; our own clock carries it on."),
     TimeQuality.UNSYNCED: (
         Level.LOOK,
         "Not set",

@@ -155,6 +155,12 @@ def reason(name: str) -> tuple[str, str]:
     return REASONS.get(name) or (sentence(name), "")
 
 
+def news(found: object) -> list[Mapping[str, Any]]:
+    """The measurements worth a glance: an alarm that is off is none."""
+    entries = found if isinstance(found, list | tuple) else ()
+    return [entry for entry in entries if isinstance(entry, dict) and entry.get("value") is not False]
+
+
 def measurements(found: Sequence[Mapping[str, Any]]) -> list[Shown]:
     """What a codec measured, alarms first; a meter's history is one line with its length."""
     now = [entry for entry in found if not entry.get("time")]

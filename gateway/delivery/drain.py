@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.delivery.pace import Limiter, backoff_s
 from gateway.delivery.sink import SinkUnavailable
+from gateway.forecast import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,7 @@ class Drain:
         self.state = "connecting"
         self.evidence = ""
         self.oldest: Stamp | None = None
+        self._queue = Pace()
 
     @property
     def name(self) -> str:
@@ -352,7 +354,16 @@ class Drain:
             await self._observe_oldest()
             await asyncio.sleep(OBSERVE_S)
 
+    def drained_in_s(self) -> float | None:
+        """How long the backlog takes at the present pace; None when it does not shrink."""
+        queued = self._progress.queued(self._outbox.head)
+        if not queued:
+            return 0.0
+        shrinking = -self._queue.per_s if self._queue.per_s is not None else 0.0
+        return queued / shrinking if shrinking > 0 else None
+
     async def _observe_oldest(self) -> None:
+        self._queue.sample(self._progress.queued(self._outbox.head), asyncio.get_running_loop().time())
         if not self._progress.queued(self._outbox.head):
             self.oldest = None
             return

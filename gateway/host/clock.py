@@ -1,195 +1,336 @@
 """What time it is, and how far to believe it.
 
-A Raspberry Pi has no battery clock: after a power cut it wakes up in the past and somebody has to tell it. Whether that
-has happened is known to the kernel, because every NTP client disciplines the clock through adjtimex(2) and says there
-how good it is (chrony where its settings say `rtcsync`, as those of Debian do). So none is asked by name. In a
-container or virtual machine whose host keeps the time nobody tells the kernel, and UNSYNCED is all that can be said.
+Once a second the sources are asked (`time_sources`) and the date is decided (`trust`). In between it is carried on by
+the clock since boot, which nobody can set: a step of the wall clock is seen together with what the kernel says of it,
+or not at all.
 
-Each stamp carries a second time that never steps: CLOCK_BOOTTIME, together with the boot it counts from. Distances
-between stamps of one boot are right whatever happens to the wall clock, and a wall time learnt later dates the earlier
-ones. BOOTTIME rather than MONOTONIC, because that one stands still while the machine sleeps or is paused, and a date
-carried across such a gap would be wrong by its length.
+Each stamp carries both times. Distances between stamps of one boot are right whatever happens to the wall clock, and a
+date learnt later dates the earlier ones (`dating`); what is known across a power cut lies in two files (`anchors`).
 """
 
 from __future__ import annotations
 
-import ctypes
+import asyncio
 import logging
-import os
-import time
-import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+from gateway.host.anchors import TimeMemory, Told
+from gateway.host.dating import Anchor
+from gateway.host.time_sources import TimeSources
+from gateway.host.trust import (
+    RELEASED_US,
+    STEP_US,
+    BatteryCheck,
+    BatteryWitness,
+    ClockState,
+    Floor,
+    Known,
+    Moment,
+    Verdict,
+    day,
+    decide,
+    kernel_uncertainty_us,
+    refusal,
+)
 from gateway.model import Stamp, TimeQuality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from gateway.host.anchors import Entry, Page
+    from gateway.host.dating import Backdating, Dating
+    from gateway.host.trust import KernelClock
 
 log = logging.getLogger(__name__)
 
-BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
-
-# <linux/timex.h>
-TIME_ERROR = 5  # what adjtimex returns while the clock is not synchronised
-STA_UNSYNC = 0x0040  # nobody disciplines it, or not for so long that the error may have reached 16 s
-STA_NANO = 0x2000  # `offset` is in nanoseconds, else in microseconds
-
-PATH_ALLOWANCE_US = 50_000
-"""What a client that does not measure its path may be off by: half the round trip of a slow cellular link.
-
-systemd-timesyncd reports both errors as 0 at each poll (manager_adjust_clock in timesyncd-manager.c), the way to the
-server left out. chrony and ntpd report an estimate, and their maximum contains half the round trip (root distance, RFC
-5905).
-"""
-
 REFRESH_NS = 1_000_000_000
-"""How long the kernel's word is good: the state changes in minutes, and asking costs as much as four stamps."""
+"""How long the word of the sources is good: they change in minutes, and asking costs as much as twenty stamps."""
 
+READ_TOGETHER_US = 1_000  # two clocks that were read further apart are read again, a few times
+READINGS = 3
 
-class _Timex(ctypes.Structure):
-    """`struct timex` of <sys/timex.h>; the C types are the ABI, so ctypes lays it out as the compiler does."""
+ANCHOR_EVERY_US = 3_600_000_000
+RETRY_US = 60_000_000  # a disk that refuses is tried again
+KEEP_S = 1.0
 
-    _fields_ = (
-        ("modes", ctypes.c_uint),  # 0: read only
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("precision", ctypes.c_long),
-        ("tolerance", ctypes.c_long),
-        ("time_sec", ctypes.c_long),
-        ("time_usec", ctypes.c_long),
-        ("tick", ctypes.c_long),
-        ("ppsfreq", ctypes.c_long),
-        ("jitter", ctypes.c_long),
-        ("shift", ctypes.c_int),
-        ("stabil", ctypes.c_long),
-        ("jitcnt", ctypes.c_long),
-        ("calcnt", ctypes.c_long),
-        ("errcnt", ctypes.c_long),
-        ("stbcnt", ctypes.c_long),
-        ("tai", ctypes.c_int),
-        ("reserved", ctypes.c_int * 11),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class KernelClock:
-    """What the kernel says of its clock: the answer of adjtimex(2), in microseconds."""
-
-    state: int  # its return value
-    status: int  # STA_… bits
-    offset_us: int  # still to be slewed away
-    max_error_us: int  # grows by 500 µs a second from one poll of the server to the next
-    estimated_error_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """How far a wall time can be believed."""
-
-    quality: TimeQuality
-    uncertainty_ms: int | None  # None: nobody can say
-
-
-UNSYNCED = Trust(TimeQuality.UNSYNCED, None)
-
-
-def judge(kernel: KernelClock) -> Trust:
-    """Trust in the wall clock, from what the kernel says of it."""
-    if kernel.state == TIME_ERROR or kernel.status & STA_UNSYNC:
-        return UNSYNCED
-    uncertainty_us = kernel.max_error_us + abs(kernel.offset_us)
-    if kernel.estimated_error_us == 0:
-        uncertainty_us += PATH_ALLOWANCE_US
-    return Trust(TimeQuality.NTP, max(1, -(-uncertainty_us // 1000)))
-
-
-def ask_kernel() -> KernelClock:
-    """The state of the kernel's clock; OSError where asking is forbidden (a seccomp filter without adjtimex)."""
-    timex = _Timex()
-    state = _libc.adjtimex(ctypes.byref(timex))
-    if state < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), "adjtimex")
-    return KernelClock(
-        state=state,
-        status=timex.status,
-        offset_us=timex.offset // 1000 if timex.status & STA_NANO else timex.offset,
-        max_error_us=timex.maxerror,
-        estimated_error_us=timex.esterror,
-    )
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def boottime_ns() -> int:
-    """Nanoseconds since the machine started, sleep included."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def boot_id(file: Path = BOOT_ID_FILE) -> str:
-    """Name of this boot, 32 hex digits. Where /proc is hidden, one of this process's own that matches no other."""
-    try:
-        return uuid.UUID(file.read_text(encoding="ascii").strip()).hex
-    except (OSError, ValueError) as reason:
-        log.warning("no boot id in %s (%s): this run counts as a boot of its own", file, reason)
-        return uuid.uuid4().hex
+CONTRADICTED_US = 24 * 3_600_000_000
+"""A floor that a synchronised clock contradicts for a day is itself wrong: nobody is on the roof to delete it."""
 
 
 class Clock:
-    """Stamps moments. The sources can be given; by default they are the machine's."""
+    """Stamps moments. With a data folder it remembers the time across power cuts; close it (`with`) at the end."""
 
-    def __init__(
-        self,
-        *,
-        wall_ns: Callable[[], int] = time.time_ns,
-        monotonic_ns: Callable[[], int] = boottime_ns,
-        kernel: Callable[[], KernelClock] = ask_kernel,
-        boot: str | None = None,
-    ) -> None:
-        """Name the boot and ask the kernel for the first time."""
-        self._wall_ns = wall_ns
-        self._monotonic_ns = monotonic_ns
-        self._kernel = kernel
-        self._boot_id = boot_id() if boot is None else boot
-        self._answered = True
-        self._trust: Trust | None = None
-        self._refresh(monotonic_ns())
+    def __init__(self, folder: Path | None = None, sources: TimeSources | None = None) -> None:
+        """Read what is remembered and ask the sources for the first time."""
+        self._sources = TimeSources() if sources is None else sources
+        self._monotonic_ns = self._sources.monotonic_ns
+        self._boot_id = self._sources.boot_id
+        self._memory = TimeMemory(folder)
+        self._floor = self._memory.floor
+        self._last = self._memory.dating.latest(self._boot_id)  # the last trusted moment of this boot
+        self._gps: Anchor | None = None
+        self._gps_believed = True  # so far
+        self._answered = True  # the kernel, so far
+        self._moment: Moment | None = None
+        self._verdict = Verdict(ClockState.NONE, 0, TimeQuality.UNSYNCED, None)
+        self._contradicted_since_us: int | None = None
+        self._noted_us = -1 if self._last is None else self._last.monotonic_us  # when the newest anchor was
+        self._unsaved: list[Entry] = []
+        self._save_due_us = 0
+        self._stepped_us: int | None = None
+        self.steps = 0  # of the wall clock
+        self._battery = self._battery_witness()
+        self._refresh()
+
+    # --- what everybody asks
 
     def stamp(self) -> Stamp:
-        """This moment, with a quality that is at most a second old."""
+        """This moment, by what was known of the time at most a second ago."""
         monotonic_ns = self._monotonic_ns()
         if monotonic_ns >= self._good_until_ns:
-            self._refresh(monotonic_ns)
-        return Stamp(self._wall_ns() // 1000, self._quality, self._uncertainty_ms, self._boot_id, monotonic_ns // 1000)
+            self._refresh()
+        monotonic_us = monotonic_ns // 1000
+        return Stamp(monotonic_us + self._ahead_us, self._quality, self._uncertainty_ms, self._boot_id, monotonic_us)
 
-    def _refresh(self, monotonic_ns: int) -> None:
-        trust = self._ask()
-        if self._trust is None or trust.quality is not self._trust.quality:
-            log.info("the clock is %s", _in_words(trust))
-        self._trust = trust
-        self._quality, self._uncertainty_ms = trust.quality, trust.uncertainty_ms
-        self._good_until_ns = monotonic_ns + REFRESH_NS
+    @property
+    def dating(self) -> Dating:
+        """Dates stamps of this boot and of earlier ones."""
+        return self._memory.dating
 
-    def _ask(self) -> Trust:
+    @property
+    def state(self) -> ClockState:
+        """What the time rests on."""
+        return self._verdict.state
+
+    def facts(self) -> dict[str, Any]:
+        """The clock's part of `status`: quality, uncertainty_ms, state, evidence, steps of the wall clock."""
+        stamp = self.stamp()
+        return {
+            "quality": str(stamp.quality),
+            "uncertainty_ms": stamp.uncertainty_ms,
+            "state": str(self._verdict.state),
+            "evidence": _in_words(self._verdict),
+            "steps": self.steps,
+        }
+
+    def gps_time(self, utc_us: int, uncertainty_ms: int, monotonic_us: int) -> bool:
+        """Take the time from a receiver with a fix, as it was at this moment of the clock since boot.
+
+        It holds for a minute. False when it cannot be true, as after a turn of the week number.
+        """
+        refused = refusal(utc_us, self._floor_us(monotonic_us))
+        if refused:
+            log.log(logging.WARNING if self._gps_believed else logging.DEBUG, "GPS is not believed: %s", refused)
+        self._gps_believed = not refused
+        if refused:
+            return False
+        self._gps = Anchor(self._boot_id, monotonic_us, utc_us, TimeQuality.GPS, max(1, uncertainty_ms))
+        self._good_until_ns = 0
+        return True
+
+    # --- once a second
+
+    def _refresh(self) -> None:
+        moment = self._look()
+        step_us = self._step_us(moment)
+        verdict = decide(moment, self._known(moment))
+        if self._floor_is_wrong(moment, verdict, step_us):
+            self._floor = self._last = None
+            verdict = decide(moment, self._known(moment))
+        if step_us:
+            self._note_step(moment, step_us)
+        self._log_change(moment, verdict)
+        self._book(moment, verdict, broken=step_us != 0)
+        self._moment, self._verdict = moment, verdict
+        self._ahead_us = verdict.utc_us - moment.monotonic_us
+        self._quality, self._uncertainty_ms = verdict.quality, verdict.uncertainty_ms
+        self._good_until_ns = moment.monotonic_us * 1000 + REFRESH_NS
+
+    def _look(self) -> Moment:
+        """The clocks, read as close together as can be had on a busy machine."""
+        for _ in range(READINGS):
+            before_us = self._monotonic_ns() // 1000
+            kernel = self._ask()
+            wall_us = self._sources.wall_ns() // 1000 if kernel is None else kernel.wall_us
+            apart_us = self._monotonic_ns() // 1000 - before_us
+            if apart_us <= READ_TOGETHER_US:
+                break
+        return Moment(before_us + apart_us // 2, wall_us, apart_us - apart_us // 2, kernel)
+
+    def _ask(self) -> KernelClock | None:
         try:
-            kernel = self._kernel()
+            kernel = self._sources.kernel()
         except OSError as reason:
             if self._answered:
                 log.warning("the kernel does not tell whether its clock is synchronised: %s", reason)
             self._answered = False
-            return UNSYNCED
+            return None
         self._answered = True
-        return judge(kernel)
+        return kernel
+
+    def _known(self, moment: Moment) -> Known:
+        return Known(self._floor_us(moment.monotonic_us), self._gps, self._last, self._battery)
+
+    def _floor_us(self, monotonic_us: int) -> int | None:
+        """The earliest that a moment of this boot can be; None when no time was ever known."""
+        if self._last is not None:
+            utc_us, off_us = self._last.carried_to(monotonic_us)
+            return max(RELEASED_US, utc_us - off_us)
+        return None if self._floor is None else max(RELEASED_US, self._floor.at(self._boot_id, monotonic_us))
+
+    def _step_us(self, moment: Moment) -> int:
+        """By how much somebody has set the wall clock since the last look; 0 when nobody has."""
+        if self._moment is None:
+            return 0
+        step_us = moment.ahead_us - self._moment.ahead_us
+        return step_us if abs(step_us) > STEP_US + moment.slack_us + self._moment.slack_us else 0
+
+    def _note_step(self, moment: Moment, step_us: int) -> None:
+        """Count it, and say it unless it happens all the time."""
+        level = logging.WARNING if self._verdict.state.is_trusted else logging.INFO
+        if self._stepped_us is not None and moment.monotonic_us - self._stepped_us < ANCHOR_EVERY_US:
+            level = logging.DEBUG
+        log.log(level, "the wall clock was set by %+.3f s; deadlines and order do not follow it", step_us / 1e6)
+        self._stepped_us = moment.monotonic_us
+        self.steps += 1
+
+    def _floor_is_wrong(self, moment: Moment, verdict: Verdict, step_us: int) -> bool:
+        """Whether a synchronised clock has contradicted the floor for so long that the floor must be wrong."""
+        floor_us = self._floor_us(moment.monotonic_us)
+        if verdict.state.is_trusted or step_us or not _refused_though_synchronised(moment, verdict):
+            self._contradicted_since_us = None
+            return False
+        if self._contradicted_since_us is None:
+            self._contradicted_since_us = moment.monotonic_us
+        if moment.monotonic_us - self._contradicted_since_us < CONTRADICTED_US:
+            return False
+        if floor_us is None or moment.wall_us > floor_us or refusal(moment.wall_us, None):
+            return False
+        log.warning("the clock has been synchronised at %s for a day: it is believed now", day(moment.wall_us))
+        return True
+
+    def _log_change(self, moment: Moment, verdict: Verdict) -> None:
+        before = self._verdict
+        if self._moment is None or before.state is not verdict.state or bool(before.refused) != bool(verdict.refused):
+            level = logging.WARNING if _refused_though_synchronised(moment, verdict) else logging.INFO
+            log.log(level, "clock: %s", _in_words(verdict))
+        if verdict.dispute_us and not before.dispute_us:
+            log.warning("GPS and NTP are %.3f s apart: NTP is believed", verdict.dispute_us / 1e6)
+
+    # --- anchors
+
+    def _book(self, moment: Moment, verdict: Verdict, *, broken: bool) -> None:
+        """Note a trusted moment when trust begins, improves or ends, on both sides of a step, and every hour."""
+        was = self._verdict.state
+        continues = was.is_trusted and verdict.state.is_trusted and not broken
+        if was.is_trusted and not continues:
+            self._note(self._last)  # the end of what was known
+        if not verdict.state.is_trusted:
+            return
+        assert verdict.uncertainty_ms is not None
+        self._last = Anchor(
+            self._boot_id,
+            moment.monotonic_us,
+            verdict.utc_us,
+            verdict.quality,
+            verdict.uncertainty_ms,
+            continues=continues,
+        )
+        improved = was.rank < verdict.state.rank
+        if improved or not continues or moment.monotonic_us - self._noted_us >= ANCHOR_EVERY_US:
+            self._note(self._last)
+
+    def _note(self, anchor: Anchor | None) -> None:
+        if anchor is None or anchor.monotonic_us <= self._noted_us:
+            return
+        self.dating.learn(anchor)
+        self._remember(anchor)
+        self._noted_us = anchor.monotonic_us
+
+    def _remember(self, entry: Entry) -> None:
+        self._unsaved.append(entry)
+        self._save_due_us = 0
+
+    def _battery_witness(self) -> BatteryWitness | None:
+        """Whether the wall clock was set from a battery clock, judged once: later it drifts away from it."""
+        battery_s = self._sources.battery_s()
+        moment = self._look()
+        if battery_s is None or refusal(moment.wall_us, self._floor_us(moment.monotonic_us)):
+            return None
+        check = None if self._floor is None else self._floor.battery
+        return BatteryWitness.agreeing(battery_s, moment, check)
+
+    # --- what survives a power cut
+
+    async def keep(self, tell: Callable[[Backdating], Awaitable[None]] | None = None) -> None:
+        """Write anchors and the floor, hourly and when something changes; for as long as the gateway runs.
+
+        `tell` is called for each boot whose time became known, with what has a better date now. Once, and again after a
+        restart until it has returned: it may do what must not be forgotten.
+        """
+        while True:
+            now_us = self.stamp().monotonic_us
+            if now_us >= self._save_due_us:
+                battery_s = await asyncio.to_thread(self._sources.battery_s)
+                page = self._page(battery_s)
+                saved = await asyncio.to_thread(self._memory.save, page)
+                if not self._unsaved:
+                    self._save_due_us = now_us + (ANCHOR_EVERY_US if saved else RETRY_US)
+            if tell is not None:
+                await self._tell(tell)
+            await asyncio.sleep(KEEP_S)
+
+    async def _tell(self, tell: Callable[[Backdating], Awaitable[None]]) -> None:
+        for boot_id in self.dating.boots():
+            backdating = self.dating.backdating(boot_id)
+            if backdating is not None and boot_id not in self._memory.told:
+                await tell(backdating)
+                self._memory.told[boot_id] = None
+                self._remember(Told(boot_id))
+
+    def _page(self, battery_s: int | None) -> Page:
+        """What there is to write now. Whether the disk takes it or not, it is not asked for again (see TimeMemory)."""
+        stamp = self.stamp()
+        floor_us = self._floor_us(stamp.monotonic_us)
+        if floor_us is not None:
+            battery = None if self._floor is None else self._floor.battery
+            if battery_s is not None and self.state.is_trusted:
+                battery = BatteryCheck(stamp.utc_us, battery_s * 1000 - stamp.utc_us // 1000)
+            self._floor = Floor(floor_us, stamp.boot_id, stamp.monotonic_us, battery)
+        entries, self._unsaved = self._unsaved, []
+        return self._memory.page(entries, self._floor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Write what is known: it is the floor of the next start."""
+        if self.state.is_trusted:
+            self._note(self._last)
+        self._memory.save(self._page(self._sources.battery_s()))
 
 
-def _in_words(trust: Trust) -> str:
-    if trust.uncertainty_ms is None:
-        return "not synchronised: readings are kept with the time since boot, their date is a guess"
-    return f"synchronised by {trust.quality}, within {trust.uncertainty_ms} ms"
+def _refused_though_synchronised(moment: Moment, verdict: Verdict) -> bool:
+    synchronised = moment.kernel is not None and kernel_uncertainty_us(moment.kernel) is not None
+    return synchronised and bool(verdict.refused)
+
+
+WORDS: dict[ClockState, str] = {
+    ClockState.NONE: "the time is not known yet; what is heard is dated once it is",
+    ClockState.FLOOR: "not set since the start, later than it says; what is heard is dated once it is",
+    ClockState.RTC: "set by the battery clock, not confirmed since the start",
+    ClockState.HOLDOVER: "nobody tells the time any more; it is carried on by the machine's own clock",
+    ClockState.NTP: "set by NTP",
+    ClockState.GPS: "set by GPS",
+}
+
+
+def _in_words(verdict: Verdict) -> str:
+    words = WORDS[verdict.state]
+    if verdict.uncertainty_ms is not None:
+        words += f", within {verdict.uncertainty_ms} ms"
+    return f"{words}; the wall clock is not believed: {verdict.refused}" if verdict.refused else words

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import generate_latest
 
 from gateway import __version__
+from gateway.host.trust import ClockState
 from gateway.model import TimeQuality
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format, which every version of it reads."""
 
+CLOCK_STATES = tuple(ClockState)
 RADIO_STATES = ("hearing", "waiting", "silent", "failed")
 STORE_STATES = ("writing", "failing", "full")
 
@@ -89,6 +91,10 @@ def _radio(radio: Mapping[str, Any]) -> Iterator[Metric]:
 
 def _clock(clock: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one_of("clock_quality", "Where the time comes from: 1 beside it.", tuple(TimeQuality), clock["quality"])
+    if (state := clock.get("state")) is not None:
+        yield _one_of("clock_state", "What the time rests on: 1 beside it.", CLOCK_STATES, state)
+    if (steps := clock.get("steps")) is not None:
+        yield _counter("clock_steps", "How often the wall clock was set.", steps)
     if (uncertainty_ms := clock["uncertainty_ms"]) is not None:
         yield _gauge("clock_uncertainty_seconds", "How wrong the clock may be.", uncertainty_ms / 1000)
 

@@ -14,14 +14,15 @@ import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway.errors import StorageError, StoreFull
-from gateway.model import GatewayEui, Record, Refusal
+from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
+from gateway.model import GatewayEui, Record, Refusal, TimeQuality
 from gateway.store.cursors import CursorFile, Loss, Progress
 from gateway.store.devices import DeviceRegistry, copy_registry
 from gateway.store.known import KnownDevices, Sighting
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session
+    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,23 @@ IN_MEMORY = Limits(64 << 20, max_age_s=7 * 86_400, keep_delivered_s=0)
 TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live delivery reads no disk
 RECALLED_RECORDS = 50
 FOLLOW_REGISTRY_S = 1.0  # a changed device is known within two seconds
+DATE_BACK_SLICE = 500
+UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
 
 KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVED, Refusal.REPLAY}
 """What later keys, or a second look, can still make something of."""
+
+
+class Backdating(Protocol):
+    """Whose stamps have a better date now; `host.dating.Backdating` is the real one."""
+
+    @property
+    def boot_id(self) -> str: ...
+    @property
+    def before_us(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,9 @@ class StoreFacts:
     devices: int
     commits: int
     last_sync_ms: float
+    full_in_s: float | None  # until the limit of bytes, at the present pace
+    written_per_day_bytes: int | None  # by this process, to the disk
+    card_life_years: float | None  # of an endurance card
 
 
 class Store:
@@ -109,7 +124,9 @@ class Store:
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
         self._dead_letters: dict[str, int] = {}
+        self._stir: dict[str, Callable[[], None]] = {}
         self.folder = folder
+        self.date: Callable[[Stamp], Stamp] = _as_it_is  # the clock knows better once it knows the time
         self.in_memory_because: str | None = None
         self.known = KnownDevices()
         self.epoch = record_log.epoch
@@ -120,6 +137,7 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._growing, self._writing = Pace(), Pace()
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
         self._checkpointed_s = time.monotonic()
@@ -299,6 +317,16 @@ class Store:
         await asyncio.shield(self._writer.call(write))
         self._dead_letters[sink] += len(refused)
 
+    async def ask(self, sink: str, change: Callable[[Progress], Progress]) -> None:
+        """Change what a destination is to get (paused, once more), and let its drain know."""
+        await self.settle(sink, change)
+        if sink in self._stir:
+            self._stir[sink]()
+
+    def tell(self, sink: str, stir: Callable[[], None]) -> None:
+        """Who is to be told when somebody else changes what a destination is to get."""
+        self._stir[sink] = stir
+
     async def refused_records(self, sink: str) -> list[tuple[int, str, int]]:
         """What a destination has refused for good: position, reason, when."""
         found: list[tuple[int, str, int]] = await self._writer.call(
@@ -316,7 +344,7 @@ class Store:
                 progress = progress.send_again(position, position)
             return progress
 
-        await self.settle(sink, change)
+        await self.ask(sink, change)
         await self._writer.call(lambda: self._cursors.forget_dead_letters(sink, self.epoch))
         self._dead_letters[sink] = 0
         return len(positions)
@@ -324,6 +352,35 @@ class Store:
     async def losses(self) -> list[Loss]:
         """What was lost of each device, by destination."""
         found: list[Loss] = await self._writer.call(self._cursors.losses)
+        return found
+
+    async def date_back(self, found: Backdating) -> None:
+        """The time of a boot became known: what left with a guess is sent once more, same record id, right time."""
+        undated: list[int] = []
+        upper = self.head
+        while upper > 0:
+            batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), DATE_BACK_SLICE)
+            of_boot = [(position, heard) for position, heard in batch if heard.boot_id == found.boot_id]
+            undated += [
+                position
+                for position, heard in of_boot
+                if heard.quality in UNDATED and heard.monotonic_us < found.before_us and position <= upper
+            ]
+            if not of_boot:
+                break
+            upper -= DATE_BACK_SLICE
+        for sink in self._progress:
+            await self.ask(sink, partial(_again, undated))
+        if undated:
+            log.info("the time is known: %d readings are dated back, and corrected where they had left", len(undated))
+
+    async def _read_raw(self, after: int, limit: int) -> list[tuple[int, Stamp]]:
+        """Positions with the stamps they were kept with."""
+        found = []
+        for position, body in await self._rows(after, limit):
+            with suppress(UnknownLayout):
+                if body is not None:
+                    found.append((position, decode(body).heard))
         return found
 
     async def beyond(self, position: int) -> None:
@@ -393,7 +450,10 @@ class Store:
         return Batch(records, lost, rows[-1][0] if rows else after)
 
     def record(self, position: int, reading: Reading) -> Record:
-        """A reading with its place in this log."""
+        """A reading with its place in this log, and the best date there is for it by now."""
+        dated = self.date(reading.heard)
+        if dated is not reading.heard:
+            reading = replace(reading, heard=dated)
         return Record(self.gateway_eui, self.epoch, position, reading)
 
     def newest(self, count: int) -> list[Record]:
@@ -526,6 +586,9 @@ class Store:
         self._bytes = sum(file.stat().st_blocks * 512 for file in self._folder.rglob("*") if file.is_file())
         parts = part_files(self._log.folder)
         self._first = parts[0].first_position if parts else self.head + 1
+        now_s = time.monotonic()
+        self._growing.sample(self._bytes, now_s)
+        self._writing.sample(written_bytes(), now_s)
 
     def facts(self) -> StoreFacts:
         """For `status`."""
@@ -544,7 +607,21 @@ class Store:
             devices=self.known.devices,
             commits=self._writer.commits,
             last_sync_ms=round(self._writer.sync_s * 1000, 1),
+            full_in_s=seconds_until(self._max_bytes - self._bytes, self._growing.per_s),
+            written_per_day_bytes=None if self._writing.per_s is None else round(self._writing.per_s * DAY_S),
+            card_life_years=card_life_years(self._writing.per_s),
         )
+
+
+def _as_it_is(stamp: Stamp) -> Stamp:
+    return stamp
+
+
+def _again(positions: Sequence[int], progress: Progress) -> Progress:
+    for position in positions:
+        if progress.is_settled(position):
+            progress = progress.send_again(position, position)
+    return progress
 
 
 def _sighting(reading: Reading) -> Sighting:
@@ -553,3 +630,12 @@ def _sighting(reading: Reading) -> Sighting:
         None,
     )
     return Sighting(reading.f_cnt, reading.phy[-4:], reading.heard.utc_us, battery)
+
+
+def written_bytes() -> int:
+    """What this process has had written to storage: proc(5), io. 0 where that is hidden."""
+    try:
+        with open("/proc/self/io", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel, read each second
+            return next((int(line.split()[1]) for line in file if line.startswith("write_bytes")), 0)
+    except OSError:
+        return 0
