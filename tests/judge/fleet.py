@@ -53,6 +53,10 @@ class Fleet:
         dev_eui = self._sessions[number % self.devices].dev_eui
         return Body(str(dev_eui), number // self.devices, 1 + number % 200, number.to_bytes(4, "big") + filling)
 
+    def sent_as(self, dev_eui: str, f_cnt: int) -> int:
+        """The number of the frame with which a device used a counter."""
+        return f_cnt * self.devices + int(dev_eui[4:], 16)
+
     def frame_id(self, number: int) -> str:
         """The name of the frame on every gateway: 16 bytes of BLAKE2s over the PHY payload, as promised."""
         return hashlib.blake2s(self.phy(number), digest_size=16).hexdigest()

@@ -114,7 +114,7 @@ class Books:
     dropped: int
     balance: int
     sinks: Mapping[str, Account]
-    losses: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by destination and device: records
+    losses: Sequence[Loss] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,16 @@ class Account:
     queued: int
     given_up: int
     skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What the gateway says that a destination will never get of a device, because it left the store."""
+
+    destination: str
+    dev_eui: str
+    counters: range
+    records: int
 
 
 @dataclass(slots=True)
@@ -199,7 +209,6 @@ class Judge:
         self._ends: list[tuple[int, bool]] = []  # when the gateway ended, and whether it was asked to
         self._frame_of: dict[Key, int] = {}
         self._record_of: dict[int, Key] = {}
-        self._let_go: set[Key] = set()
         self._gaps: dict[Key, tuple[int, int]] = {}  # counter and the gap it claims
         self._promised: dict[str, int] = {}  # epoch: highest position shown as durable
         self._calm_us: int | None = None
@@ -236,13 +245,9 @@ class Judge:
         self._events["disturbances"] += 1
         self._destinations[destination].disturbances += 1
 
-    def let_go(self, epoch: str, first: int, last: int) -> None:
-        """The store said that these records left it; whoever still waited for one is told of a loss."""
-        self._events["let go"] += last - first + 1
-        self._let_go |= {(epoch, position) for position in range(first, last + 1)}
-
     def asked_again(self, destination: str, epoch: str, first: int, last: int) -> None:
         """The destination asked for a range once more."""
+        self._events["asked again"] += 1
         self._destinations[destination].resent |= {(epoch, position) for position in range(first, last + 1)}
 
     def calm(self, at_us: int) -> None:
@@ -382,9 +387,21 @@ class Judge:
         return {key for key in named | self._frame_of.keys() if key not in self._frame_of or wants(self._frame_of[key])}
 
     def missing(self, destination: str) -> set[Key]:
-        """What of it has not come out yet."""
+        """What of it has not come out yet, and nobody said that it will not."""
         to = self._destinations[destination]
-        return self.owed(destination) - to.seen.keys() - to.refused.keys() - self._let_go
+        left = self.owed(destination) - to.seen.keys() - to.refused.keys()
+        told = {loss.dev_eui: loss.counters for loss in self._losses(to)}
+        return {key for key in left if not self._is_told(key, told)} if told else left
+
+    def _is_told(self, key: Key, told: Mapping[str, range]) -> bool:
+        """Whether a record is among the losses; one that nobody ever saw may be."""
+        if key not in self._frame_of:
+            return True
+        body = self.fleet.body(self._frame_of[key])
+        return body.f_cnt in told.get(body.dev_eui, ())
+
+    def _losses(self, to: _Destination) -> list[Loss]:
+        return [loss for loss in self._books.losses if loss.destination == to.name] if self._books else []
 
     def waits_us(self, destination: str, *, since_us: int = 0) -> list[int]:
         """How long each frame handed out since then took to its first delivery, shortest first."""
@@ -422,15 +439,17 @@ class Judge:
         for (epoch, position), (f_cnt, gap) in self._gaps.items():
             device = self._frame_of[epoch, position] % self.fleet.devices
             by_device[epoch, device].append((position, f_cnt, gap))
-        unseen = sorted(self._let_go - self._frame_of.keys())  # nobody knows whose they were
+        known = sorted(self._frame_of)
         for (epoch, device), kept in by_device.items():
             for (before, low, _), (after, high, gap) in pairwise(sorted(kept)):
                 if high <= low:
-                    self._break(Law.ORDER, "store", f"device {device}: counter {high} at {after} after {low} at {before}")
-                elif gap != high - low - 1 and not _any_between(unseen, (epoch, before), (epoch, after)):
-                    self._break(
-                        Law.ORDER, "store", f"device {device}: counter {high} after {low} says that {gap} are missing"
-                    )
+                    what = f"counter {high} at {after} after {low} at {before}"
+                    self._break(Law.ORDER, "store", f"device {device}: {what}")
+                    continue
+                between = bisect_left(known, (epoch, after)) - bisect_left(known, (epoch, before))
+                if gap != high - low - 1 and between == after - before:  # nothing lies between that nobody saw
+                    what = f"counter {high} after {low} says that {gap} are missing"
+                    self._break(Law.ORDER, "store", f"device {device}: {what}")
 
     def _judge_duplication(self, to: _Destination) -> None:
         for connection, copies in to.repeated.items():
@@ -475,22 +494,22 @@ class Judge:
         checks = [
             ("gateway", "says of its own balance", books.balance, 0),
             ("line", "heard", books.heard, books.filtered + books.stored + books.dropped),
-            ("line", "stored", books.stored, len(self._frame_of.keys() | self._let_go)),
         ]
+        if not books.losses:
+            checks.append(("line", "stored", books.stored, len(self._frame_of)))
         for name, account in books.sinks.items():
-            checks += self._account_checks(self._destinations[name], account)
+            to = self._destinations[name]
+            checks += self._account_checks(to, account, books)
+            self._judge_losses(to)
         for subject, what, says, seen in checks:
             if says != seen:
                 self._break(Law.BALANCE, subject, f"{what}: {says}, the judge counts {seen}")
-        for to in self._destinations.values():
-            self._judge_losses(to, books.losses)
 
-    def _account_checks(self, to: _Destination, account: Account) -> list[tuple[str, str, int, int]]:
-        """What the books of a destination must say. Of what left the store only the sum is known from outside."""
+    def _account_checks(self, to: _Destination, account: Account, books: Books) -> list[tuple[str, str, int, int]]:
+        """What the books of a destination must say. What came unconfirmed and then left the store counts as lost."""
         settled = account.acknowledged + account.given_up + account.skipped
-        stored = len(self._frame_of.keys() | self._let_go)
-        checks = [(to.name, "queued", account.queued, 0), (to.name, "settled", settled, stored)]
-        if not self._let_go:
+        checks = [(to.name, "queued", account.queued, 0), (to.name, "settled", settled, books.stored)]
+        if not self._losses(to):
             delivered = len(to.seen.keys() - to.refused.keys())
             checks += [
                 (to.name, "acknowledged", account.acknowledged, delivered),
@@ -498,22 +517,16 @@ class Judge:
             ]
         return checks
 
-    def _judge_losses(self, to: _Destination, told: Mapping[tuple[str, str], int]) -> None:
-        """A device's losses are what left the store undelivered; what came without being confirmed may be counted."""
-        gone: Counter[str] = Counter()
-        most: Counter[str] = Counter()
-        unseen = len(self._let_go - self._frame_of.keys())
-        for key in self._let_go & self._frame_of.keys():
-            number = self._frame_of[key]
-            if to.terms.wants(number):
-                device = self.fleet.body(number).dev_eui
-                most[device] += 1
-                gone[device] += key not in to.seen and key not in to.refused
-        for device in most.keys() | {device for name, device in told if name == to.name}:
-            says = told.get((to.name, device), 0)
-            if not gone[device] <= says <= most[device] + unseen:
-                seen = f"the judge misses {gone[device]} of {most[device]} that left the store"
-                self._break(Law.BALANCE, to.name, f"losses of {device}: {says}, {seen}")
+    def _judge_losses(self, to: _Destination) -> None:
+        """A device's losses are as many as did not come, and not more than there can be."""
+        for loss in self._losses(to):
+            numbers = [self.fleet.sent_as(loss.dev_eui, f_cnt) for f_cnt in loss.counters]
+            possible = [number for number in numbers if number in self._handed_us and to.terms.wants(number)]
+            keys = {self._record_of[number] for number in possible if number in self._record_of}
+            missed = len(keys - to.seen.keys() - to.refused.keys())
+            if not missed <= loss.records <= len(possible):
+                what = f"{len(possible)} were for it, {missed} of them did not come"
+                self._break(Law.BALANCE, to.name, f"losses of {loss.dev_eui}: {loss.records}, {what}")
 
     def _facts(self) -> dict[str, Any]:
         losses = sorted(age_us / 1000 for _, _, age_us in self.losses() if age_us is not None)
@@ -538,10 +551,6 @@ class Judge:
         facts["copies"] = sum(to.copies for to in self._destinations.values())
         facts["refused"] = sum(len(to.refused) for to in self._destinations.values())
         return facts
-
-
-def _any_between(keys: Sequence[Key], low: Key, high: Key) -> bool:
-    return bisect_left(keys, low) < bisect_left(keys, high)
 
 
 def spread(values: Sequence[float]) -> str:

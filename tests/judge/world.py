@@ -12,13 +12,12 @@ import hashlib
 import random
 import selectors
 import shutil
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from fleet import Fleet
-from judge import Account, Arrival, Books, Judge, Terms, Verdict
+from judge import Account, Arrival, Books, Judge, Loss, Terms, Verdict
 
 from gateway.delivery.drain import Drain, Manners
 from gateway.delivery.sink import Refusal, SinkUnavailable
@@ -26,7 +25,6 @@ from gateway.lorawan.network import Network
 from gateway.model import Crc, Decoded, GatewayEui, Lora, RadioFrame, Stamp, TimeQuality
 from gateway.regions import region_named
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import part_files
 from gateway.store.retention import Limits
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
@@ -38,7 +36,8 @@ if TYPE_CHECKING:
     from simulated_disk import Journal, SimulatedDisk
 
     from gateway.model import Reading, Record, Session
-    from gateway.store.cursors import Loss
+    from gateway.store.cursors import Loss as StoreLoss
+    from gateway.store.cursors import Progress
 
 EUI = GatewayEui(bytes.fromhex("0016c001ff10a235"))
 DAWN_US = 1_795_428_902_000_000
@@ -48,7 +47,7 @@ ACK_TIMEOUT_S = 20.0  # of a destination that keeps silent; as gateway.delivery.
 REBOOT_S = 15.0
 FRESH_WITHIN_S = 45.0  # a destination is found again within 40 s; then there is the way
 LIMITS = Limits(max_bytes=4 << 20, max_age_s=30 * 86_400, keep_delivered_s=60)  # parts of one megabyte, the least
-FILLING_BYTES = 3_000  # what a codec says of each payload, so that a few hundred records fill a part
+FILLING_BYTES = 5_000  # of every second answer, so that a few hundred records fill a part
 
 
 # --- time
@@ -165,6 +164,28 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody pauses a destination."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """And lets it go on."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """A destination wants the newest records it was sent once more."""
+
+    at: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """The store lets go of what it need not, or can not, keep any longer."""
 
@@ -189,7 +210,10 @@ class PowerCut:
     seed: int
 
 
-Event = Hear | Repeat | Pass | Leave | Return | Break | Silence | TurnAway | Slow | Tidy | Stop | Kill | PowerCut
+Event = (
+    Hear | Repeat | Pass | Leave | Return | Break | Silence | TurnAway | Slow | Pause | Resume | AskAgain | Tidy | Stop
+    | Kill | PowerCut
+)  # fmt: skip
 
 
 # --- destinations
@@ -321,9 +345,11 @@ class _Radio:
 
 
 class _Talkative:
-    """A decoder whose answers fill the log's parts quickly."""
+    """A decoder with now short, now long answers: records of every size, and parts that are full soon."""
 
     async def decode(self, _: object, payload: bytes, *__: object) -> Decoded:
+        if payload[3] % 2:
+            return Decoded("judge/frame@1", {"filling": payload.hex()})
         return Decoded("judge/frame@1", {"filling": hashlib.shake_128(payload).hexdigest(FILLING_BYTES)})
 
 
@@ -430,6 +456,8 @@ class World:
             Drain(patient, far_end, place.manners, now=self._stamp, facts=dict, rng=random.Random(self._rng.random()))
             for place, far_end in zip(self._places, self._far_ends, strict=True)
         ]
+        for drain in drains:
+            store.tell(drain.name, drain.stir)
         radio = _Radio()
         line = UplinkLine(radio, Network(region_named("EU868")), patient, _Talkative(), self)
         self._gateway = _Gateway(store, line, radio, drains)
@@ -543,23 +571,37 @@ class World:
                 self._far_ends[at].next_batch = event
             case Slow(at, seconds):
                 self._far_ends[at].takes_s = seconds
+            case Pause(at):
+                await self._ask(at, lambda progress: replace(progress, paused=True))
+            case Resume(at):
+                await self._ask(at, lambda progress: replace(progress, paused=False))
+            case AskAgain(at, records):
+                await self._ask_again(self._places[at].name, records)
             case Tidy():
                 await self._tidy()
             case Stop():
                 await self._stop()
                 await self._start_again()
 
+    async def _ask(self, at: int, change: Callable[[Progress], Progress]) -> None:
+        name = self._places[at].name
+        self.judge.disturbed(name)
+        with self._pending:
+            await self._gateway.store.ask(name, change)
+
+    async def _ask_again(self, name: str, records: int) -> None:
+        store = self._gateway.store
+        first, last = max(1, store.head - records + 1), store.head
+        self._observe(lambda: self.judge.asked_again(name, store.epoch, first, last))
+        with self._pending:
+            await store.ask(name, lambda progress: progress.send_again(first, last))
+
     async def _tidy(self) -> None:
         """What `keep_house` does about the disk, once."""
         store = self._gateway.store
-        before = _first_positions(self._folder)
         with self._pending:
             await store._writer.call(store._measure)
             await store._retain(self._now_us())
-        after = _first_positions(self._folder)
-        if before and after and after[0] > before[0]:
-            epoch, first, last = store.epoch, before[0], after[0] - 1
-            self._observe(lambda: self.judge.let_go(epoch, first, last))
 
     async def _start_again(self) -> None:
         self._disk.forget(self._journal)
@@ -577,8 +619,9 @@ class World:
 
     async def _calm_down(self) -> None:
         """Nobody interferes any more: everything has to arrive, and something fresh soon."""
-        for far_end in self._far_ends:
+        for at, far_end in enumerate(self._far_ends):
             far_end.up, far_end.takes_s, far_end.next_batch = True, 0.01, None
+            await self._ask(at, lambda progress: replace(progress, paused=False))
         self.judge.calm(self._now_us())
         for _ in range(self.fleet.devices):
             self._number += 1
@@ -595,7 +638,7 @@ class World:
         await self._stop()
         self.judge.rests(self._books(store, losses))
 
-    def _books(self, store: Store, losses: Sequence[Loss]) -> Books:
+    def _books(self, store: Store, losses: Sequence[StoreLoss]) -> Books:
         books = store.books()
         progress = {place.name: store.progress(place.name) for place in self._places}
         balance = abs(books.balance) + sum(abs(one.balance(store.head)) for one in progress.values())
@@ -605,16 +648,8 @@ class World:
                 name: Account(one.acknowledged, one.queued(store.head), one.given_up, one.skipped)
                 for name, one in progress.items()
             },
-            _summed(losses),
+            [
+                Loss(loss.sink, loss.dev_eui.hex(), range(loss.first_f_cnt, loss.last_f_cnt + 1), loss.records)
+                for loss in losses
+            ],
         )  # fmt: skip
-
-
-def _first_positions(folder: Path) -> list[int]:
-    return [part.first_position for part in part_files(folder / "log")]
-
-
-def _summed(losses: Sequence[Loss]) -> dict[tuple[str, str], int]:
-    sums: Counter[tuple[str, str]] = Counter()
-    for loss in losses:
-        sums[loss.sink, loss.dev_eui.hex()] += loss.records
-    return sums

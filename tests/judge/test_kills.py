@@ -1,0 +1,118 @@
+"""The judge at the process: a real gateway, real datagrams, real brokers, and SIGKILL whenever it comes.
+
+`make soak` is the long form; JUDGE_KILLS=1000 asks for as many kills, JUDGE_SEED=7 for the same instants again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from far_side import Liar, Mood, Road, Weather, change_for_ever
+from fleet import Fleet
+from rooftop import Platform, Rooftop, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from brokers import Mosquitto
+
+KILLS = int(os.environ.get("JUDGE_KILLS", "20"))
+SEED = int(os.environ.get("JUDGE_SEED", "0")) or random.randrange(1, 1 << 30)
+FAR_SIDE_KILLS = max(8, KILLS // 10)
+FRAMES_PER_S = 50
+DEVICES = 50
+UP_TO_S = 2.5  # after the launch: a start takes about a second of it
+SHARE_STOPPED = 0.1
+SHARE_IN_THE_MIDST = 0.3
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def make_patient_mosquitto(make_mosquitto) -> Callable[[], Mosquitto]:
+    """A broker that keeps everything for a subscriber that is away, over its own restarts as well."""
+    return lambda: make_mosquitto(persistence=True, settings=["max_queued_messages 0", "max_inflight_messages 0"])
+
+
+async def pull_the_plug(roof: Rooftop, rng: random.Random, times: int) -> None:
+    """Start it and end it, so many times: at any moment, in the midst of a delivery, and now and then in order."""
+    for _ in range(times):
+        await roof.launch()
+        chance = rng.random()
+        if chance < SHARE_STOPPED:
+            await roof.answers()
+            await asyncio.sleep(rng.uniform(0, 1))
+            await roof.stop()
+            continue
+        await asyncio.sleep(rng.uniform(0, UP_TO_S))
+        if chance < SHARE_STOPPED + SHARE_IN_THE_MIDST:
+            await roof.in_the_midst()
+        await roof.kill()
+
+
+async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tmp_path, make_patient_mosquitto):
+    """T-11: three destinations, 50 frames a second."""
+    rng = random.Random(SEED)
+    brokers = [make_patient_mosquitto() for _ in range(3)]
+    sinks = [
+        Sink("city", brokers[0].port, in_flight=64),
+        Sink("ledger", brokers[1].port, live_first=False, in_flight=16),
+        Sink("water", brokers[2].port, in_flight=8),
+    ]
+    roof = Rooftop(tmp_path, Fleet(DEVICES, codec="heyliot/heywaste"), sinks, rng, per_s=FRAMES_PER_S)
+    async with AsyncExitStack() as running:
+        running.push_async_callback(roof.leave)
+        for sink in sinks:
+            await running.enter_async_context(Platform(sink.name, roof, sink.port).listening())
+        async with roof.forwarder.at_work(roof.gateway.udp_port):
+            await pull_the_plug(roof, rng, KILLS)
+            await roof.launch()
+            await roof.calm_down()
+        await roof.settle()
+    verdict = roof.judge.verdict(expecting={"kills": KILLS // 2, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10})
+    print(f"\nseed {SEED}: {verdict}")
+    print(f"  slowest start {roof.slowest_start_s:.1f} s, slowest stop {roof.slowest_stop_s:.1f} s")
+    assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"
+    assert roof.orphans() == []
+
+
+async def test_destinations_that_go_away_and_lie_cost_each_other_nothing(tmp_path, make_patient_mosquitto):
+    """T-50, T-51, T-56, and kills on top: one is well, one has a bad road, one lies, one is away until the end."""
+    rng = random.Random(SEED)
+    city, depot, farm = (make_patient_mosquitto() for _ in range(3))
+    fleet = Fleet(DEVICES)
+    async with AsyncExitStack() as running:
+        road, blocked = [await running.enter_async_context(Road(broker.port)) for broker in (depot, farm)]
+        await blocked.becomes(Weather.CLOSED)
+        liar = Liar("liar", fleet, never_takes_one_in=97)
+        await running.enter_async_context(liar.broker)
+        sinks = [
+            Sink("city", city.port), Sink("depot", road.port, in_flight=64),
+            Sink("liar", liar.broker.port, in_flight=8), Sink("farm", blocked.port, live_first=False),
+        ]  # fmt: skip
+        roof = Rooftop(tmp_path, fleet, sinks, rng, per_s=FRAMES_PER_S)
+        running.push_async_callback(roof.leave)
+        liar.judge = roof.judge
+        for name, broker in (("city", city), ("depot", depot), ("farm", farm)):
+            await running.enter_async_context(Platform(name, roof, broker.port).listening())
+        for name in ("depot", "liar", "farm"):
+            roof.judge.disturbed(name)
+        async with roof.forwarder.at_work(roof.gateway.udp_port):
+            changing = asyncio.create_task(change_for_ever(road, liar, rng))
+            await pull_the_plug(roof, rng, FAR_SIDE_KILLS)
+            changing.cancel()
+            await roof.launch()
+            liar.mood = Mood.HONEST
+            for way in (road, blocked):
+                await way.becomes(Weather.FINE)
+            await roof.calm_down()
+        await roof.settle()
+    verdict = roof.judge.verdict(expecting={"kills": FAR_SIDE_KILLS // 2, "copies": 1, "refused": 1})
+    print(f"\nseed {SEED}: {verdict}")
+    assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"
