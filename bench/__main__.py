@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from bench import backlog, line, parts, store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 
 def main() -> int:
     """Run the named benchmarks, all when none is named."""
-    benchmarks = {
+    benchmarks: dict[str, Callable[[argparse.Namespace], None]] = {
         "parts": lambda _: parts.run(),
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),

@@ -93,7 +93,7 @@ def _drain(program: str, records: int) -> Drained:
             settled, took_s = _settled(gateway, records) if records else _settled(gateway, QUIET_FRAMES, QUIET_FRAMES)
             used_s = cpu_s(gateway.pid) - used_s
         time.sleep(ARRIVAL_S)
-        arrived = {}
+        arrived: dict[tuple[str, int], float] = {}
         for when, payload in listener.arrived:
             reading = json.loads(payload)
             arrived.setdefault((reading["dev_eui"], reading["f_cnt"]), when)

@@ -76,7 +76,7 @@ def _lookup(devices: int) -> None:
         with DeviceRegistry.open(Path(name)) as registry:
             began = time.perf_counter()
             known = KnownDevices()
-            known.remember(registry.list())
+            known.remember(registry.each())
             loading_s = time.perf_counter() - began
     addresses = [DevAddr(0x26000000 + number) for number in range(devices)]
     began = time.perf_counter()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LIMIT_S = 600
-POLL_S = 0.02
+LIMIT_S = 120
+POLL_S = 0.05
 _STOP_S = 15
 
 
@@ -44,7 +44,7 @@ def _until(control: ControlClient, reached: Callable[[dict[str, Any]], bool], be
             if reached(control.status()):
                 return time.perf_counter() - began
         time.sleep(POLL_S)
-    raise SystemExit(f"the gateway did not get there within {LIMIT_S} s")
+    raise SystemExit(f"the gateway did not get there within {LIMIT_S} s: {control.status()}")
 
 
 @contextlib.contextmanager

@@ -369,6 +369,7 @@ class Reading:
     snr_db: float | None
     channel: int
     rf_chain: int
+    reread: bool = False  # made from what was kept, with keys or a codec that came later
 
     @classmethod
     def of(cls, uplink: OpenedUplink, decoded: Decoded) -> Reading:

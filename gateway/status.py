@@ -119,6 +119,7 @@ class GatewayView:
             "filtered": sum(books.filtered.values()),
             "stored": books.stored,
             "dropped": sum(books.dropped.values()),
+            "reread": books.reread,
             "refused": dict(books.filtered),
             "dropped_by_cause": dict(books.dropped),
             "input": dict(health.refused),
@@ -139,6 +140,8 @@ class GatewayView:
             "unopened_kept": self._store.books().unopened_kept,
             "balance": self.balance(),
             "devices": facts.devices,
+            "gaps": self._store.gaps,
+            "losses": self._losses("*"),
             "epoch": facts.epoch,
             "head": facts.head,
             "last_sync_ms": facts.last_sync_ms,
@@ -159,8 +162,15 @@ class GatewayView:
             "skipped": progress.skipped,
             "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
             "dead_letters": self._store.dead_letters(drain.name),
+            "paused": progress.paused,
+            "resent": progress.resent,
+            "losses": self._losses(drain.name),
             "drained_in_s": _whole(drain.drained_in_s()),
         }
+
+    def _losses(self, sink: str) -> dict[str, int]:
+        """Records that a destination will never get (`*`: that were never stored), by reason."""
+        return {reason: records for (name, reason), records in self._store.lost.items() if name == sink}
 
     def balance(self) -> int:
         """Zero when every frame is accounted for, once: on the way up, and for each destination."""
@@ -172,8 +182,8 @@ class GatewayView:
 
 
 def _booked(books: Tally) -> int:
-    """What the line has handed over, as the store counts it."""
-    return books.stored + sum(books.filtered.values()) + books.dropped.get("full", 0)
+    """What the line has handed over, as the store counts it; what was read again did not come through the line."""
+    return books.stored - books.reread + sum(books.filtered.values()) + books.dropped.get("full", 0)
 
 
 def _whole(seconds: float | None) -> int | None:

@@ -113,6 +113,15 @@ class MemoryOutbox:
         self.dead_letters += [(sink, position, reason) for position, reason in refused]
         await asyncio.sleep(0)
 
+    async def sent_again(
+        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+    ) -> None:
+        dead = {position for _, position, _ in self.dead_letters}
+        recovered = dead.intersection(delivered)
+        self._progress[sink] = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        self.dead_letters = [letter for letter in self.dead_letters if letter[1] not in recovered]
+        await asyncio.sleep(0)
+
 
 @dataclass
 class _Batch:

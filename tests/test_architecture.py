@@ -41,16 +41,22 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
+    "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
+    "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
     "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},
+    "reread": EVERYBODY | PURE | {"store", "uplink"},
+    # What a running gateway can be asked to do, and a stopped one's files.
+    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread"},
+    "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "parts", "status"},
+    | {"simulator", "uplink", "downlink", "parts", "status", "control", "custody"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 

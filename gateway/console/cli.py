@@ -12,7 +12,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.console import codec_commands, device_commands, live_commands, run_commands, settings_commands
+from gateway.console import (
+    codec_commands,
+    device_commands,
+    live_commands,
+    run_commands,
+    settings_commands,
+    sink_commands,
+    uplink_commands,
+)
 from gateway.console.arguments import Parser, shared_options
 from gateway.console.terminal import say, tolerate_any_text
 from gateway.errors import GatewayError
@@ -20,7 +28,15 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GROUPS = (run_commands, settings_commands, live_commands, device_commands, codec_commands)
+GROUPS = (
+    run_commands,
+    settings_commands,
+    live_commands,
+    device_commands,
+    codec_commands,
+    uplink_commands,
+    sink_commands,
+)
 """Each registers its commands; the order is that of `--help`."""
 
 

@@ -8,18 +8,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.console.doors import CONTROL, connect_control
-from gateway.errors import GatewayError, NotRunning
+from gateway.errors import GatewayError, NotRunning, StorageError, UsageError
 from gateway.store.owner import memory_folder
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ANSWER_WITHIN_S = 10.0
 """A daemon that takes longer for its own state is stuck."""
 
 LONGEST_LINE = 1 << 20
+LONGEST_ANSWER = 1 << 26
+"""Ten thousand dead letters, on one line."""
+
+WORDS: Mapping[int, type[GatewayError]] = {2: UsageError, 4: StorageError}
+"""The kind of error behind an exit code that an order ended with."""
 
 
 class ControlClient:
@@ -38,6 +43,32 @@ class ControlClient:
         if not isinstance(facts, dict):
             raise GatewayError("the gateway's answer is no status", hint="are command and daemon of one version?")
         return facts
+
+    def runs(self) -> bool:
+        """Whether a daemon answers there at all."""
+        try:
+            self._connect().close()
+        except NotRunning:
+            return False
+        return True
+
+    def order(
+        self, name: str, facts: Mapping[str, Any], told: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> Any:
+        """Have an order carried out; its answer. `told` hears how far it is. GatewayError in the daemon's words."""
+        with self._ask(f"/orders/{name}", json.dumps(facts)) as (answer, _):
+            while True:
+                try:
+                    said = json.loads(answer.readline(LONGEST_ANSWER) or b"null")
+                except (ValueError, OSError, http.client.HTTPException) as error:
+                    raise self._gone(error) from error
+                if not isinstance(said, dict):
+                    raise GatewayError("the gateway stopped before it was done", hint="ask it again once it runs")
+                if "answer" in said:
+                    return said["answer"]
+                if "problem" in said:
+                    raise WORDS.get(said["exit_code"], GatewayError)(said["problem"], hint=said["hint"])
+                told(said.get("told") or {})
 
     def tail(self, *, dev_eui: str | None = None, raw: bool = False) -> Iterator[dict[str, Any]]:
         """Readings as they are heard, until the daemon stops; then NotRunning."""
@@ -66,14 +97,14 @@ class ControlClient:
             return connect_control(memory)
 
     @contextmanager
-    def _ask(self, path: str) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
+    def _ask(self, path: str, order: str | None = None) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
         """The daemon's answer, and the socket it comes from."""
         with self._connect() as connected:
             connected.settimeout(ANSWER_WITHIN_S)
             connection = http.client.HTTPConnection("localhost")
             connection.sock = connected
             try:
-                connection.request("GET", path)
+                connection.request("GET" if order is None else "POST", path, order)
                 answer = connection.getresponse()
                 refused = "" if answer.status == http.client.OK else answer.read(200).decode(errors="replace")
             except (OSError, http.client.HTTPException) as error:

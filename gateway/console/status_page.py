@@ -111,6 +111,23 @@ def reading_line(reading: Mapping[str, Any]) -> str:
     return wording_on_a_terminal("  ".join(filter(None, parts)))
 
 
+def reading_cells(reading: Mapping[str, Any]) -> tuple[str, ...]:
+    """A reading as a row of `uplink list`: when, who, counter, what it says, how it was heard."""
+    who = reading["name"] or reading["dev_eui"]
+    late = " (read again)" if reading["late"] else ""
+    signal = wording.signal(reading["radio"])
+    bars = f"SF{factor}" if (factor := reading["radio"].get("spreading_factor")) else "FSK"
+    cells = (_local_date(reading["time"]), who, str(reading["f_cnt"]), _said(reading) + late, f"{bars} {signal.word}")
+    return tuple(map(wording_on_a_terminal, cells))
+
+
+def _local_date(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):
+        return text
+
+
 def _said(reading: Mapping[str, Any]) -> str:
     if problem := reading.get("problem"):
         return f"{problem}: {reading.get('payload') or 'no payload'}"

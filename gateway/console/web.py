@@ -6,7 +6,7 @@
     /tail        readings as they come, one JSON object a line; `?dev_eui=` one device, `?raw=1` unknown ones too
     /metrics     Prometheus                   /healthz     200, or 503 when the box cannot hear or keep
 
-Everything is read-only. The same application serves browsers over TCP and our own commands over the control socket.
+All this is read-only. The control socket has the same, for our own commands, and takes orders as well (`orders.py`).
 Whoever reads slowly, floods or walks away costs a bounded amount of memory and nobody else's time.
 """
 
@@ -24,6 +24,7 @@ import orjson
 from aiohttp import web
 
 from gateway.console import doors
+from gateway.console.orders import OrderDesk
 from gateway.console.screen import Now, Screen
 from gateway.host import metrics
 from gateway.model import DevEui
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from gateway.console.orders import Orders
     from gateway.console.view import View
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -171,6 +173,8 @@ class Console:
         """Refuse whoever asks under a foreign name that was pointed at our address (DNS rebinding)."""
         if _door(request) == "tcp" and request.path not in ANY_NAME and not self._knows(request):
             raise web.HTTPMisdirectedRequest(text="This name is not mine. Open me by IP address or host name.\n")
+        if _door(request) == "tcp" and request.method not in {"GET", "HEAD"}:
+            raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])  # nothing can be changed from here
         return await handler(request)
 
     def _knows(self, request: web.Request) -> bool:
@@ -235,8 +239,13 @@ class Listener:
         await self.cleanup()
 
 
-def application(view: View, names: Sequence[str] = (), limits: Limits | None = None) -> web.Application:
-    """The console of one daemon. `names`: host names it may be opened by, besides addresses and this machine's own."""
+def application(
+    view: View, names: Sequence[str] = (), limits: Limits | None = None, orders: Orders | None = None
+) -> web.Application:
+    """The console of one daemon. `names`: host names it may be opened by, besides addresses and this machine's own.
+
+    `orders` are taken over the control socket only, whatever else serves this application.
+    """
     limits = limits or Limits()
     console = Console(view, names, limits)
     app = web.Application(middlewares=[console.guard])
@@ -253,6 +262,8 @@ def application(view: View, names: Sequence[str] = (), limits: Limits | None = N
             web.get("/healthz", console.healthz),
         ]
     )
+    if orders is not None:
+        app.router.add_post("/orders/{name}", OrderDesk(orders).take)
     app.on_startup.append(console.open)
     app.on_cleanup.append(console.close)
     app.on_response_prepare.append(_harden)

@@ -13,7 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.delivery.pace import Limiter, backoff_s
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LATE_AFTER_S = 5.0
 ANNOUNCE_S = 60.0
+FINISH_S = 5.0  # what is on its way when a destination is paused may still be confirmed
 OBSERVE_S = 1.0
 SUSTAINED_S = 30.0  # a connection that holds this long is a success; a shorter one does not reset the back-off
 
@@ -47,7 +51,6 @@ class Progress(Protocol):
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
     def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
-    def sent_again(self, through: int, records: int, /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
@@ -76,6 +79,9 @@ class Outbox(Protocol):
     async def settle(
         self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
     ) -> None: ...
+    async def sent_again(
+        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,11 @@ class Manners:
     backlog_delay_s: float = 30.0
     in_flight: int = 32
     only_tags: Mapping[str, str] | None = None
+
+    def takes(self, record: Record) -> bool:
+        """Whether a record is for this destination."""
+        tags = self.only_tags
+        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
 
 
 class Drain:
@@ -110,7 +121,9 @@ class Drain:
         self._facts = facts
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._limiter = Limiter(manners.backlog_per_s)
-        self._turns = asyncio.Semaphore(min(2, manners.in_flight))  # a window of one is shared by taking turns
+        self._turns = asyncio.Semaphore()
+        self._news: deque[tuple[str, Mapping[str, Any], asyncio.Future[None]]] = deque()
+        self._news_came = asyncio.Event()
         self._live_from = outbox.head  # positions above belong to the live lane
         self._stirred = asyncio.Event()
         self._pause_asked = asyncio.Event()
@@ -125,6 +138,11 @@ class Drain:
         return self._sink.name
 
     @property
+    def _lanes(self) -> int:
+        """How many batches may be on their way; a window of one is shared by taking turns."""
+        return min(2, self._manners.in_flight)
+
+    @property
     def _progress(self) -> Progress:
         progress: Progress = self._outbox.progress(self._sink.name)
         return progress
@@ -136,6 +154,13 @@ class Drain:
             self._pause_asked.set()
         else:
             self._pause_asked.clear()
+
+    async def announce(self, topic: str, facts: Mapping[str, Any]) -> None:
+        """Tell the destination a fact of the gateway itself, once there is a connection; back when it was told."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._news.append((topic, facts, told))
+        self._news_came.set()
+        await told
 
     # --- connecting
 
@@ -162,24 +187,31 @@ class Drain:
             failures = 1 if began is not None and loop.time() - began > SUSTAINED_S else failures + 1
             self._lost(reason, failures)
             await self._observe_oldest()
-            await asyncio.sleep(max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0))
+            wait_s = max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0)
+            await _happened(self._pause_asked, wait_s)
 
     async def _stay_paused(self) -> None:
         self.state, self.evidence = "paused", ""
         while self._progress.paused:
             await self._observe_oldest()
-            await self._stirred.wait()
+            await _happened(self._stirred, OBSERVE_S)
             self._stirred.clear()
         self.state = "connecting"
 
     async def _watch_for_pause(self, _: Link) -> None:
+        """End the connection when asked to, once nothing is on its way: what is cut off there would arrive twice."""
         await self._pause_asked.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                for _turn in range(self._lanes):
+                    await self._turns.acquire()  # not given back: the next connection has turns of its own
         raise SinkUnavailable("paused")
 
     def _connected(self, failures: int) -> None:
         if failures:
             log.info("%s: connected again after %d attempts", self.name, failures)
         self.state, self.evidence = "connected", ""
+        self._turns = asyncio.Semaphore(self._lanes)
         waiting = self._progress.queued(self._outbox.head)
         # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
         self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
@@ -193,7 +225,8 @@ class Drain:
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
-                for duty in (*lanes, self._memory_lane, self._watch, self._watch_for_pause, self._keep_announcing):
+                beside = (self._memory_lane, self._watch, self._watch_for_pause, self._keep_announcing, self._tell_news)
+                for duty in (*lanes, *beside):
                     tasks.create_task(duty(link))
                 tasks.create_task(self._observe())
         except BaseExceptionGroup as reasons:
@@ -206,6 +239,18 @@ class Drain:
         while True:
             await link.announce("status", self._facts(), retain=True)
             await asyncio.sleep(ANNOUNCE_S)
+
+    async def _tell_news(self, link: Link) -> None:
+        while True:
+            while self._news:
+                topic, facts, told = self._news[0]
+                if not told.done():
+                    await link.announce(topic, facts)
+                self._news.popleft()
+                if not told.done():
+                    told.set_result(None)
+            self._news_came.clear()
+            await self._news_came.wait()
 
     # --- the lanes
 
@@ -235,7 +280,7 @@ class Drain:
                 await self._slow_down(len(batch.records))
                 await self._send(link, after, batch)
                 after = batch.through
-            await self._send_again(link)
+            await self._send_again(link, self._stirred.is_set)
             await self._stirred.wait()
             self._stirred.clear()
             after, border = self._progress.prefix, self._live_from
@@ -244,7 +289,7 @@ class Drain:
         """Everything in order; what has waited obeys the backlog's rate."""
         after = self._progress.prefix
         while True:
-            await self._send_again(link)
+            await self._send_again(link, partial(self._is_beyond, after))
             await self._beyond_or_stirred(after)
             if self._outbox.head <= after:
                 continue
@@ -260,7 +305,7 @@ class Drain:
         while True:
             await asyncio.sleep(OBSERVE_S)
             while stranded := self._outbox.stranded(after, self._half):
-                records = [record for _, record in stranded if self._has_tags(record)]
+                records = [record for _, record in stranded if self._manners.takes(record)]
                 async with self._turns:
                     refused = await link.deliver([self._aged(record) for record in records]) if records else ()
                 gone = {refusal.position for refusal in refused}
@@ -268,6 +313,9 @@ class Drain:
                     self.name, [record for record in records if record.position not in gone]
                 )
                 after = stranded[-1][0]
+
+    def _is_beyond(self, position: int) -> bool:
+        return self._outbox.head > position
 
     async def _beyond_or_stirred(self, after: int) -> None:
         waits = [asyncio.ensure_future(self._outbox.beyond(after)), asyncio.ensure_future(self._stirred.wait())]
@@ -319,27 +367,21 @@ class Drain:
             log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
         await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])
 
-    async def _send_again(self, link: Link) -> None:
-        """What was asked for once more, oldest first, at the backlog's rate; a refusal now is no news."""
-        while self._progress.again:
+    async def _send_again(self, link: Link, something_new: Callable[[], bool]) -> None:
+        """What was asked for once more, oldest first, at the backlog's rate, while nothing waits for its first time."""
+        while self._progress.again and not something_new():
             first, last = self._progress.again[0]
             batch = _up_to(await self._outbox.read(first - 1, self._half), first - 1, last)
-            wanted = [record for record in batch.records if self._has_tags(record)]
+            wanted = [record for record in batch.records if self._manners.takes(record)]
             await self._slow_down(len(wanted))
             async with self._turns:
-                if wanted:
-                    await link.deliver([self._aged(record) for record in wanted])
-                await self._sent_again(batch.through, len(wanted))
-
-    async def _sent_again(self, through: int, records: int) -> None:
-        await self._outbox.settle(self.name, lambda progress: progress.sent_again(through, records))
+                refused = await link.deliver([self._aged(record) for record in wanted]) if wanted else ()
+                reasons = {refusal.position: refusal.reason for refusal in refused}
+                delivered = [record.position for record in wanted if record.position not in reasons]
+                await self._outbox.sent_again(self.name, batch.through, delivered, [*reasons.items()])
 
     def _wants(self, record: Record) -> bool:
-        return self._has_tags(record) and not self._progress.is_settled(record.position)
-
-    def _has_tags(self, record: Record) -> bool:
-        tags = self._manners.only_tags
-        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
+        return self._manners.takes(record) and not self._progress.is_settled(record.position)
 
     # --- time, and what status shows
 
@@ -369,6 +411,16 @@ class Drain:
             return
         batch = await self._outbox.read(self._progress.prefix, 1)
         self.oldest = batch.records[0].reading.heard if batch.records else None
+
+
+async def _happened(event: asyncio.Event, within_s: float) -> None:
+    """Wait for it, so long at most."""
+    # Not asyncio.timeout: to Python 3.11 a task whose TaskGroup has failed is half cancelled, and would be ended by it.
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=within_s)
+    finally:
+        waiting.cancel()
 
 
 def age_s(heard: Stamp, now: Stamp) -> float:

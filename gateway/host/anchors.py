@@ -11,6 +11,7 @@ Nothing here raises: without a disk the clock goes on from memory.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -105,6 +106,17 @@ def _floor(boot_id: str, moment: Sequence[int] | None, battery: Sequence[str]) -
 
 def _numbers(*words: str) -> list[int] | None:
     return [int(word) for word in words] if all(map(_NUMBER.fullmatch, words)) else None
+
+
+def remembered_dating(folder: Path) -> Dating:
+    """The dates that a data folder remembers, read beside whoever writes there."""
+    dating = Dating()
+    with contextlib.suppress(OSError), (folder / "anchors").open("rb") as file:
+        for line in file.read(LONGEST_BYTES).decode("ascii", "replace").splitlines():
+            entry = read(line)
+            if isinstance(entry, Anchor):
+                dating.learn(entry)
+    return dating
 
 
 class TimeMemory:

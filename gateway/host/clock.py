@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.host.anchors import TimeMemory, Told
@@ -66,9 +68,12 @@ class Clock:
         """Read what is remembered and ask the sources for the first time."""
         self._sources = TimeSources() if sources is None else sources
         self._monotonic_ns = self._sources.monotonic_ns
-        self._boot_id = self._sources.boot_id
+        self._boot_id = self._sources.boot_id or uuid.uuid4().hex
         self._memory = TimeMemory(folder)
         self._floor = self._memory.floor
+        if self._floor is not None and self._sources.boot_id is None:
+            # The clock since boot may have run for long when the floor was reached, in this very boot.
+            self._floor = replace(self._floor, boot_id=self._boot_id, monotonic_us=self._monotonic_ns() // 1000)
         self._last = self._memory.dating.latest(self._boot_id)  # the last trusted moment of this boot
         self._gps: Anchor | None = None
         self._gps_believed = True  # so far

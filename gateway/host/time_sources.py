@@ -92,13 +92,13 @@ def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def boot_id(file: Path = BOOT_ID_FILE) -> str:
-    """Name of this boot, 32 hex digits. Where /proc is hidden, one of this process's own that matches no other."""
+def boot_id(file: Path = BOOT_ID_FILE) -> str | None:
+    """Name of this boot, 32 hex digits; None where /proc is hidden."""
     try:
         return uuid.UUID(file.read_text(encoding="ascii").strip()).hex
     except (OSError, ValueError) as reason:
         log.warning("no boot id in %s (%s): this run counts as a boot of its own", file, reason)
-        return uuid.uuid4().hex
+        return None
 
 
 def battery_clock_s(clocks: Path = BATTERY_CLOCKS) -> int | None:
@@ -123,4 +123,4 @@ class TimeSources:
     wall_ns: Callable[[], int] = time.time_ns  # where the kernel may not be asked
     monotonic_ns: Callable[[], int] = boottime_ns
     battery_s: Callable[[], int | None] = battery_clock_s
-    boot_id: str = field(default_factory=boot_id)
+    boot_id: str | None = field(default_factory=boot_id)

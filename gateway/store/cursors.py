@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
-from gateway.store.database import open_database
+from gateway.store.database import open_database, open_readonly
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+FILE_NAME = "cursors.sqlite3"
+
 Range = tuple[int, int]  # first and last position, both included
 
+PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
 
@@ -81,15 +84,33 @@ class Progress:
 
     def send_again(self, first: int, last: int) -> Progress:
         """These are wanted once more. Of what was never sent, nothing: it comes by itself."""
-        last = min(last, max([self.prefix, *(island[1] for island in self.islands)]))
-        if first > last:
-            return self
-        return replace(self, again=_merged([*self.again, (first, last)]))
+        return self.send_all_again([(first, last)])
 
-    def sent_again(self, through: int, records: int) -> Progress:
-        """What was wanted once more is sent up to here."""
+    def send_all_again(self, ranges: Iterable[Range]) -> Progress:
+        """All these are wanted once more."""
+        furthest = max([self.prefix, *(island[1] for island in self.islands)])
+        wanted = [(first, min(last, furthest)) for first, last in ranges if first <= min(last, furthest)]
+        return replace(self, again=_merged([*self.again, *wanted])) if wanted else self
+
+    def sent_again(self, through: int, records: int, recovered: int = 0) -> Progress:
+        """What was wanted once more is sent up to here; `recovered` of the records had been given up, and arrived."""
         rest = tuple((max(first, through + 1), last) for first, last in self.again if last > through)
-        return replace(self, again=rest, resent=self.resent + records)
+        return replace(
+            self,
+            again=rest,
+            resent=self.resent + records,
+            acknowledged=self.acknowledged + recovered,
+            given_up=self.given_up - recovered,
+        )
+
+    def pause(self, *, paused: bool) -> Progress:
+        """Nothing leaves until it is resumed."""
+        return replace(self, paused=paused)
+
+    @property
+    def done_through(self) -> int:
+        """Nothing up to here will be sent, neither for the first time nor again."""
+        return min(self.prefix, self.again[0][0] - 1) if self.again else self.prefix
 
     def is_settled(self, position: int) -> bool:
         """Whether a position needs nothing more."""
@@ -146,9 +167,13 @@ def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
 class CursorFile:
     """The file of all destinations' progress; belongs to the writer thread."""
 
-    def __init__(self, folder: Path) -> None:
-        self._db: sqlite3.Connection = open_database(
-            folder / "cursors.sqlite3", "cursors", synchronous="NORMAL", any_thread=True
+    def __init__(self, folder: Path, *, reading: bool = False) -> None:
+        """Open the file; `reading` beside whoever owns it."""
+        file = folder / FILE_NAME
+        self._db: sqlite3.Connection = (
+            open_readonly(file)
+            if reading
+            else open_database(file, "cursors", synchronous="NORMAL", page_size=PAGE_BYTES, any_thread=True)
         )
 
     def load(self, sink: str, epoch: str) -> Progress | None:
@@ -192,6 +217,11 @@ class CursorFile:
                 self._db.execute("ROLLBACK")
             self._db.execute("PRAGMA synchronous = NORMAL")
 
+    def lost(self) -> dict[tuple[str, str], int]:
+        """How many records were lost, by destination and reason."""
+        rows = self._db.execute("SELECT sink, reason, sum(records) FROM loss GROUP BY sink, reason")
+        return {(sink, reason): records for sink, reason, records in rows}
+
     def losses(self) -> list[Loss]:
         """Everything that was lost, by destination and device."""
         return [Loss(*row) for row in self._db.execute("SELECT * FROM loss ORDER BY sink, dev_eui, reason")]
@@ -216,9 +246,20 @@ class CursorFile:
             "SELECT position, reason, utc_us FROM dead_letter WHERE sink=? AND epoch=? ORDER BY position", (sink, epoch)
         ).fetchall()
 
-    def forget_dead_letters(self, sink: str, epoch: str) -> None:
-        """They are to be tried again."""
-        self._db.execute("DELETE FROM dead_letter WHERE sink=? AND epoch=?", (sink, epoch))
+    def tried_again(
+        self, sink: str, epoch: str, delivered: Iterable[int], refused: Sequence[tuple[int, str]], utc_us: int
+    ) -> None:
+        """What became of dead letters that were sent once more: gone, or refused again for this reason."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(
+            "DELETE FROM dead_letter WHERE sink=? AND epoch=? AND position=?",
+            [(sink, epoch, position) for position in delivered],
+        )
+        self._db.executemany(
+            "UPDATE dead_letter SET reason=?, utc_us=? WHERE sink=? AND epoch=? AND position=?",
+            [(reason[:MOST_REASON], utc_us, sink, epoch, position) for position, reason in refused],
+        )
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""

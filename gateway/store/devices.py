@@ -196,6 +196,10 @@ class DeviceRegistry:
         """Every device, by name."""
         return [_row(row) for row in self._db.execute(f"{_ROWS} ORDER BY d.name, d.dev_eui")]
 
+    def each(self) -> Iterator[DeviceRow]:
+        """Every device, in no order and never all in memory at once."""
+        return (_row(row) for row in self._db.execute(_ROWS))
+
     def get(self, dev_eui: DevEui) -> DeviceRow:
         """One device; DeviceUnknown."""
         row = self._db.execute(f"{_ROWS} WHERE d.dev_eui=?", (bytes(dev_eui),)).fetchone()

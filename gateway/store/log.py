@@ -5,12 +5,16 @@ rows, so deletion costs the same at any size and needs no vacuum. Damage stays i
 destroy is salvaged into a new one.
 
 The shape was measured: bytes that reach the block device (ext4) for each record of 200 bytes, tally included, in
-commits of 2.4 records (a busy gateway, one commit a second) and of 64:
+commits of 2.3 records (a busy gateway, one commit a second) and of 64 (`bench/store.py` measures it again):
 
-    page size    2.4 a commit    64 a commit
-    1024 bytes          2 360            570
-    2048 bytes          3 040            610
-    4096 bytes          4 730            700
+    page size    2.3 a commit    64 a commit
+     512 bytes          2 350            650
+    1024 bytes          2 820            640
+    2048 bytes          3 570            620
+    4096 bytes          5 310            730
+
+Two records fit a page of 512; the few that are longer than one go on in pages of their own. A closed part then takes
+296 bytes a record instead of 259: a card has room for years, but it can only be written so often.
 
 A part for each day would be as cheap to write, but its size, and with it what damage or a deletion takes, would be
 whatever the day brought. No column but the position is indexed: an index costs a page for each record.
@@ -32,7 +36,7 @@ import orjson
 
 from gateway.errors import StorageError
 from gateway.store.database import NewerFormat, is_disk_trouble, open_database, open_readonly
-from gateway.store.records import counted
+from gateway.store.records import decode
 from gateway.store.salvage import records_in_wal, salvage, wal_bytes
 from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.model import Stamp
     from gateway.store.seals import Seal, SealRing
 
 log = logging.getLogger(__name__)
@@ -48,18 +53,24 @@ MAX_PART_BYTES = 64 << 20  # deletion and damage come in units of this
 MIN_PART_BYTES = 1 << 20
 PARTS_WITHIN_LIMIT = 16  # so that deleting one frees a sixteenth of the limit
 SKIP_AFTER_DAMAGE = 10_000_000  # more positions than a part can hold: what a lost part held is never used again
-PAGE_BYTES = 1_024
+PAGE_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The books of the way up: heard = filtered + stored + dropped."""
+    """The books of the way up: heard = filtered + stored + dropped.
+
+    What is read again later (keys or a codec came) goes through the line once more: it counts as heard once more, with
+    `reread` beside it, and as stored. Moved over from `filtered` instead, counters would run backwards, and yesterday's
+    balance would no longer be what was told. `heard - reread` is what the air brought.
+    """
 
     heard: int = 0
     stored: int = 0
     filtered: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     unopened_kept: int = 0
+    reread: int = 0
 
     @property
     def balance(self) -> int:
@@ -74,6 +85,7 @@ class Tally:
             _sum(self.filtered, other.filtered),
             _sum(self.dropped, other.dropped),
             self.unopened_kept + other.unopened_kept,
+            self.reread + other.reread,
         )
 
     def to_json(self) -> str:
@@ -396,7 +408,7 @@ class RecordLog:
         """The first position of the part that is written."""
         return self._part.first_position
 
-    def newest_utc_us(self, part: PartFile) -> int | None:
+    def newest_heard(self, part: PartFile) -> Stamp | None:
         """When the last record of a closed part was heard; None when that cannot be read."""
         try:
             db = open_readonly(part.path)
@@ -409,7 +421,7 @@ class RecordLog:
                     "SELECT position, body FROM record ORDER BY position DESC LIMIT 1"
                 ).fetchone()
                 seal = self._seals.of(_key_name(epoch, first))
-                return None if seal is None else counted(seal.open(RECORD, position, sealed)).utc_us
+                return None if seal is None else decode(seal.open(RECORD, position, sealed)).heard
             except (sqlite3.Error, TypeError, ValueError):
                 return None
 
@@ -451,6 +463,7 @@ class LogReader:
         self._folder = folder
         self._seals = seals
         self._opened: tuple[PartFile, sqlite3.Connection, Seal | None] | None = None
+        self._closed: tuple[PartFile, int] | None = None  # the part read last, and its last position: no longer written
         self.damaged: set[int] = set()  # first positions of parts whose file, not only a record, is damaged
 
     def read(self, after: int, limit: int, head: int) -> list[tuple[int, bytes | None]]:
@@ -458,13 +471,19 @@ class LogReader:
 
         Positions that no part holds are left out. Empty when nothing is there.
         """
+        if self._closed is not None:  # a backlog goes on where it was: no need to look at the folder for each batch
+            part, last = self._closed
+            if part.first_position - 1 <= after < last and (rows := self._rows(part, after, limit, min(last, head))):
+                return rows
         parts = part_files(self._folder)
         for index, part in enumerate(parts):
-            last = parts[index + 1].first_position - 1 if index + 1 < len(parts) else head
+            is_closed = index + 1 < len(parts)
+            last = parts[index + 1].first_position - 1 if is_closed else head
             if last <= after or part.first_position > head:
                 continue
             rows = self._rows(part, max(after, part.first_position - 1), limit, min(last, head))
             if rows:
+                self._closed = (part, last) if is_closed else None
                 return rows
         return []
 
@@ -484,11 +503,11 @@ class LogReader:
             return []
         return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
 
-    def _body(self, seal: Seal | None, number: int, sealed: bytes) -> bytes | None:
+    def _body(self, seal: Seal | None, number: int, sealed: bytes, kind: bytes = RECORD) -> bytes | None:
         if seal is None:
             return None
         try:
-            return seal.open(RECORD, number, sealed)
+            return seal.open(kind, number, sealed)
         except DamagedRecord:
             return None
 
@@ -505,24 +524,58 @@ class LogReader:
         self._opened = (part, db, self._seals.of(_key_name(epoch, first)))
         return self._opened[1:]
 
-    def unopened(self) -> Iterator[tuple[str, bytes]]:
-        """Every frame that was kept unopened: why, and its bytes. Oldest first."""
-        for part in part_files(self._folder):
+    def read_back(self, before: int, limit: int) -> list[tuple[int, bytes | None]]:
+        """Up to `limit` records with positions below `before`, newest first. Empty when nothing is there."""
+        for part in reversed(part_files(self._folder)):
+            if part.first_position >= before:
+                continue
             try:
                 db, seal = self._part(part)
-                rows = db.execute("SELECT number, reason, body FROM unopened ORDER BY number").fetchall()
+                rows = db.execute(
+                    "SELECT position, body FROM record WHERE position < ? ORDER BY position DESC LIMIT ?",
+                    (before, limit),
+                ).fetchall()
             except (sqlite3.Error, TypeError, ValueError):
                 self.close()
                 continue
-            for number, reason, sealed in rows:
-                try:
-                    if seal is not None:
-                        yield reason, seal.open(UNOPENED, number, sealed)
-                except DamagedRecord:
-                    continue
+            if rows:
+                return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
+        return []
+
+    def unopened(self) -> Iterator[tuple[str, bytes]]:
+        """Every frame that was kept unopened: why, and its bytes. Oldest first."""
+        place = (0, 0)
+        while page := self.unopened_after(place, 500):
+            yield from ((reason, body) for _, reason, body in page if body is not None)
+            place = page[-1][0]
+
+    def unopened_after(self, place: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], str, bytes | None]]:
+        """Up to `limit` frames kept unopened behind a place (first position of a part, number): place, reason, bytes.
+
+        The bytes are None where they are damaged. Empty when nothing more is there.
+        """
+        for part in part_files(self._folder):
+            first = part.first_position
+            if first < place[0]:
+                continue
+            try:
+                db, seal = self._part(part)
+                rows = db.execute(
+                    "SELECT number, reason, body FROM unopened WHERE number > ? ORDER BY number LIMIT ?",
+                    (place[1] if first == place[0] else 0, limit),
+                ).fetchall()
+            except (sqlite3.Error, TypeError, ValueError):
+                self.close()
+                continue
+            if rows:
+                return [
+                    ((first, number), reason, self._body(seal, number, sealed, UNOPENED))
+                    for number, reason, sealed in rows
+                ]
+        return []
 
     def close(self) -> None:
         """Close what is open."""
         if self._opened is not None:
             self._opened[1].close()
-            self._opened = None
+            self._opened = self._closed = None

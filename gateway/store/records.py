@@ -12,7 +12,7 @@ import uuid
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -33,6 +33,9 @@ from gateway.model import (
     frame_id,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 VERSION = 1
 
 _STAMP = struct.Struct("<qBIq16s")  # utc_us, quality, uncertainty_ms, monotonic_us, boot id
@@ -41,22 +44,35 @@ _UPLINK = struct.Struct("<8sIIBBI")  # dev_eui, dev_addr, f_cnt, flags, f_port, 
 _HEAD = struct.Struct("<BIB")  # version, session, length of the PHY payload
 _FRAME = struct.Struct("<BIB")  # counter_us of an unopened frame: version, counter, length
 
-# Part of the layout: a record can only be read with the words it was written with. The likeliest stand last.
+# Part of the layout: a record can only be read with the words it was written with. First what any device may say, then
+# what the commonest ones say as a whole, the likeliest last.
 _WORDS = (
-    b'"status":"permanent_error","temporary_error","empty_pipe","backflow","freezing","burst","tamper","low_battery",'
-    b'"light","lx","motion_count","motion","pressure","hPa","co2","ppm","external_temperature","reverse_volume","flow",'
-    b'"m3/h","history":[{"time":"2026-01-01T00:00:00Z","volume":"battery_voltage","V",null],["dew_point","absolute_humidity"'
-    b',"g/m3",null],["leak",false,"",null],["volume","m3",17954280,["humidity","%",null],["temperature","\xc2\xb0C",null],'
-    b'"sensor_error",false,"",null],["distance","mm",null],["fill_level","%",null]],[],null,null]{"kind":"glass","latitude":"'
-    b'43.6","longitude":"3.8"},"elsys/ers@1","axioma/qalcosonic_w1@1","heyliot/heywaste@1",{"raw":"'
+    b'"permanent_error","temporary_error","backflow":"tamper":"low_battery":true,"error":"warning":"unknown":"state":'
+    b'"mode":"index":"counter":"signal":"door":"open":"position":"battery":["battery",100,"%",null],"battery_voltage":3.6,'
+    b'["pressure",1013.2,"hPa",null],"pressure":["co2",612,"ppm",null],"co2":612,"external_temperature":'
+    b'["external_temperature","leak":false,"pulse_count":["pulse_count",0,"count",null],["acceleration_x",0.01,"g",null],'
+    b'"acceleration_y":0.01,"acceleration_z":["reverse_volume",0,"m3",null],["flow",0.0,"m3/h",null],'
+    b'{"kind":"glass","latitude":"43.6","longitude":"3.8"},'
+    b'"axioma/qalcosonic_w1@1",{"time":"2026-01-01T00:00:00Z","volume":0.0,"log":{"time":"2026-01-01T00:00:00Z",'
+    b'"volume":0.0,"increments_l":[0,0,0,0]},"status":0,"alarms":[]},[["volume",0.0,"m3",null],'
+    b'["volume",0.0,"m3",3600000000],["leak",false,"",null],["backflow",false,"",null],["freezing",false,"",null],'
+    b'["burst",false,"",null],["tamper",false,"",null],["low_battery",false,"",null],["permanent_error",false,"",null],'
+    b'["temporary_error",false,"",null],["empty_pipe",false,"",null]],[],null,null]'
+    b'"elsys/ers@1",{"temperature":21.0,"humidity":50,"light":300,"motion_count":0,"motion":false,"battery_voltage":3.6,'
+    b'"dew_point":11.0,"absolute_humidity":9.0},[["temperature",21.0,"\xc2\xb0C",null],["humidity",50,"%",null],'
+    b'["light",0,"lx",null],["motion_count",0,"count",null],["motion",false,"",null],["battery_voltage",3.6,"V",null],'
+    b'["dew_point",11.0,"\xc2\xb0C",null],["absolute_humidity",9.0,"g/m3",null]],[],null,null]'
+    b'"heyliot/heywaste@1",{"raw":"1000","type":"periodic","measure_number":0,"range_status":0,"range_status_text":"valid",'
+    b'"distance_mm":1000,"fill_level":50.0},[["fill_level",50.0,"%",null],["distance",1000,"mm",null],'
+    b'["sensor_error",false,"",null]],[],null,null]'
 )
-# A window of 1 KiB: what is deflated here is shorter, and the smallest state is the quickest to copy.
-_DEFLATE = zlib.compressobj(6, zlib.DEFLATED, -10, 1, zlib.Z_DEFAULT_STRATEGY, _WORDS)
+_WINDOW_BITS = -12  # 4 KiB hold the words and what is deflated; the state stays small enough to be copied each time
+_DEFLATE = zlib.compressobj(6, zlib.DEFLATED, _WINDOW_BITS, 1, zlib.Z_DEFAULT_STRATEGY, _WORDS)
 _MOST_TEXT = 1 << 20  # a codec's answer is bounded far below: what claims to be more is damage
 
 _UNKNOWN_U32 = 0xFFFFFFFF
 _NO_SNR = -0x8000
-_CONFIRMED, _ADR, _HAS_PORT = 1, 2, 4
+_CONFIRMED, _ADR, _HAS_PORT, _REREAD = 1, 2, 4, 8
 
 _QUALITIES = tuple(TimeQuality)
 _QUALITY_CODE = {quality: code for code, quality in enumerate(_QUALITIES)}
@@ -79,6 +95,19 @@ class Counted:
     utc_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """The fixed part of a record: whose, when, and which frame. What a search looks at."""
+
+    dev_eui: bytes
+    dev_addr: int
+    f_cnt: int
+    gap_before: int
+    heard: Stamp
+    phy: bytes
+    reread: bool
+
+
 # --- readings
 
 
@@ -86,11 +115,12 @@ def encode(reading: Reading, session_id: int) -> bytes:
     """The bytes of a reading, with the session whose counter it carries on."""
     decoded = reading.decoded
     flags = reading.confirmed * _CONFIRMED | reading.adr * _ADR | (reading.f_port is not None) * _HAS_PORT
+    flags |= reading.reread * _REREAD
     kind, first, second, extra = _modulation_code(reading.modulation)
     rest = orjson.dumps(
         (
             reading.name, dict(reading.tags), decoded.codec, decoded.data,
-            [(m.quantity, m.value, m.unit, m.time_us) for m in decoded.measurements],
+            _measurement_rows(decoded.measurements),
             decoded.warnings, decoded.problem, extra,
         ),
         option=orjson.OPT_NON_STR_KEYS,
@@ -135,10 +165,10 @@ def decode(body: bytes) -> Reading:
             confirmed=bool(flags & _CONFIRMED), adr=bool(flags & _ADR),
             payload=body[payload_at : payload_at + payload_size], gap_before=gap_before,
             decoded=Decoded(
-                codec, data, tuple(Measurement(*measurement) for measurement in measurements), tuple(warnings), problem
+                codec, data, _measurements(measurements), tuple(warnings), problem
             ),
             frequency_hz=frequency_hz, modulation=modulation, rssi_dbm=rssi_dbm, snr_db=snr_db, channel=channel,
-            rf_chain=rf_chain,
+            rf_chain=rf_chain, reread=bool(flags & _REREAD),
         )  # fmt: skip
     except (struct.error, zlib.error, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnknownLayout):
@@ -157,6 +187,19 @@ def counted(body: bytes) -> Counted:
         raise UnknownLayout(f"not a record: {error}") from error
     end = _PHY_AT + phy_size
     return Counted(session_id, f_cnt, body[end - 4 : end], utc_us)
+
+
+def glimpse(body: bytes) -> Glimpse:
+    """What a search looks at, several times cheaper than the whole; UnknownLayout."""
+    try:
+        version, _, phy_size = _HEAD.unpack_from(body)
+        _check(version)
+        dev_eui, dev_addr, f_cnt, flags, _, gap_before = _UPLINK.unpack_from(body, _HEAD.size)
+        heard = _unpack_stamp(body, _STAMP_AT)
+    except (struct.error, IndexError) as error:
+        raise UnknownLayout(f"not a record: {error}") from error
+    phy = body[_PHY_AT : _PHY_AT + phy_size]
+    return Glimpse(dev_eui, dev_addr, f_cnt, gap_before, heard, phy, bool(flags & _REREAD))
 
 
 # --- frames nobody could open
@@ -199,13 +242,33 @@ def decode_frame(body: bytes) -> RadioFrame:
 # --- the pieces both share
 
 
+def _measurement_rows(measurements: Sequence[Measurement]) -> list[tuple[Any, ...]]:
+    """Times are written as the distance to the one before: a meter's hourly log then deflates to next to nothing."""
+    rows, before_us = [], 0
+    for m in measurements:
+        time_us = m.time_us
+        if time_us is not None:
+            time_us, before_us = time_us - before_us, time_us
+        rows.append((m.quantity, m.value, m.unit, time_us))
+    return rows
+
+
+def _measurements(rows: Sequence[Sequence[Any]]) -> tuple[Measurement, ...]:
+    found, before_us = [], 0
+    for quantity, value, unit, time_us in rows:
+        if time_us is not None:
+            before_us += time_us
+        found.append(Measurement(quantity, value, unit, None if time_us is None else before_us))
+    return tuple(found)
+
+
 def _deflated(text: bytes) -> bytes:
     stream = _DEFLATE.copy()
     return stream.compress(text) + stream.flush()
 
 
 def _inflated(packed: bytes) -> bytes:
-    stream = zlib.decompressobj(-10, _WORDS)
+    stream = zlib.decompressobj(_WINDOW_BITS, _WORDS)
     text = stream.decompress(packed, _MOST_TEXT)
     if not stream.eof or stream.unused_data:
         raise UnknownLayout("its text is cut short or followed by something")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from gateway.errors import StorageError
-from gateway.store.database import open_database
+from gateway.store.database import open_database, open_readonly
 
 if TYPE_CHECKING:
     import sqlite3
@@ -56,10 +56,12 @@ class Seal:
 class SealRing:
     """The keys of all parts; one writer, any number of threads that read."""
 
-    def __init__(self, folder: Path, store_key: bytes | None) -> None:
-        """Open the file of keys. `store_key` wraps what is made from now on; 32 bytes."""
-        self._db: sqlite3.Connection = open_database(folder / "keys.sqlite3", "keys", any_thread=True)
-        self._db.execute("PRAGMA secure_delete = ON")
+    def __init__(self, folder: Path, store_key: bytes | None, *, reading: bool = False) -> None:
+        """Open the file of keys. `store_key` wraps what is made from now on; 32 bytes. `reading`: beside its owner."""
+        file = folder / "keys.sqlite3"
+        self._db: sqlite3.Connection = open_readonly(file) if reading else open_database(file, "keys", any_thread=True)
+        if not reading:
+            self._db.execute("PRAGMA secure_delete = ON")
         self._store_key = store_key
         self._seals: dict[str, Seal | None] = {}
         for part, wrapped, material in self._db.execute("SELECT part, wrapped, material FROM part_key"):

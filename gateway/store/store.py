@@ -17,14 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol, Self
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from gateway.errors import StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import GatewayEui, Record, Refusal, TimeQuality
-from gateway.store.cursors import CursorFile, Loss, Progress
-from gateway.store.devices import DeviceRegistry, copy_registry
+from gateway.store.cursors import MOST_DEAD_LETTERS, CursorFile, Loss, Progress
+from gateway.store.devices import DeviceRegistry, DeviceRow, DeviceUnknown, copy_registry
 from gateway.store.known import KnownDevices, Sighting
 from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.losses import Losses
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session, Stamp
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IN_MEMORY = Limits(64 << 20, max_age_s=7 * 86_400, keep_delivered_s=0)
 """What a gateway without a disk keeps: two weeks of a mean load."""
@@ -123,7 +125,9 @@ class Store:
         self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
-        self._dead_letters: dict[str, int] = {}
+        self._dead_letters: dict[str, set[int]] = {}
+        self.lost = self._cursors.lost()
+        self.gaps = 0  # counters that were never heard, of the records kept since the start
         self._stir: dict[str, Callable[[], None]] = {}
         self.folder = folder
         self.date: Callable[[Stamp], Stamp] = _as_it_is  # the clock knows better once it knows the time
@@ -137,6 +141,7 @@ class Store:
         self._bytes = 0
         self._first = 0
         self._revision = 0
+        self._following = asyncio.Lock()
         self._growing, self._writing = Pace(), Pace()
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
@@ -184,7 +189,7 @@ class Store:
         record_log = RecordLog(folder / "log", str(gateway_eui), limits.max_bytes, seals)
         store = cls(folder, gateway_eui, record_log, seals, registry, commit_interval_s, limits)
         store._revision = registry.revision()
-        store.known.remember(registry.list())
+        store.known.remember(registry.each())
         store._recover_counters()
         store._recall_tail()
         store._measure()
@@ -202,8 +207,9 @@ class Store:
             if ahead is None:
                 log.warning("record %d is damaged", position)
                 continue
-            self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
-            recovered += 1
+            if ahead.session_id:
+                self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
+                recovered += 1
         if recovered:
             log.info("%d records since the last checkpoint: counters of %d sessions", recovered, self.known.unsaved)
 
@@ -211,10 +217,13 @@ class Store:
         """The newest readings of before, so that a technician who comes after a restart sees them."""
         reader = LogReader(self._log.folder, self._seals)
         with closing(reader):
-            rows = reader.read(max(0, self.head - RECALLED_RECORDS), RECALLED_RECORDS, self.head)
-        readings = self._batch(rows[0][0] - 1 if rows else 0, rows).records
-        if readings and readings[-1].position - readings[0].position == len(readings) - 1:
-            self._tail.extend(record.reading for record in readings)
+            after, recalled = max(0, self.head - RECALLED_RECORDS), list[Record]()
+            while rows := reader.read(after, RECALLED_RECORDS, self.head):
+                recalled += self._batch(after, rows).records
+                after = rows[-1][0]
+        # What is in memory ends at the head without a gap: that is how a position finds its reading there.
+        if recalled and recalled[-1].position == self.head and self.head - recalled[0].position == len(recalled) - 1:
+            self._tail.extend(record.reading for record in recalled)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -254,18 +263,20 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session | None) -> asyncio.Future[int]:
         """The position of the reading, once it and its counter are durable. Kept in the order of calls.
 
+        Without a session it moves no counter: it was read again, and its device has gone on since.
         StoreFull when the settings say that what is there counts more than what comes.
         """
         if self._full:
-            self._refused.add("*", reading, "full")
-            self._writer.dropped("full", 1)
+            if not reading.reread:  # else it is where it was
+                self._refused.add("*", reading, "full")
+                self._writer.dropped("full", 1)
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        kept = self._writer.keep(reading, session.session_id)
+        kept = self._writer.keep(reading, session.session_id if session else 0)
         self._stranded.waits(reading)
         return kept
 
@@ -284,6 +295,11 @@ class Store:
         """Heard = filtered + stored + dropped, since this store was made."""
         return self._writer.books()
 
+    async def durable_books(self) -> tuple[Tally, int]:
+        """The books and the last position as a power cut would leave them."""
+        books: tuple[Tally, int] = await self._writer.call(lambda: (self._log.tally, self._log.head))
+        return books
+
     # --- the way out
 
     def subscribe(self, sink: str) -> Progress:
@@ -291,7 +307,7 @@ class Store:
         progress = self._cursors.load(sink, self.epoch) or Progress.starting_at(self.head)
         self._cursors.save(self.epoch, [(sink, progress)])
         self._progress[sink] = progress
-        self._dead_letters[sink] = len(self._cursors.dead_letters(sink, self.epoch))
+        self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
         return progress
 
     def progress(self, sink: str) -> Progress:
@@ -300,7 +316,7 @@ class Store:
 
     def dead_letters(self, sink: str) -> int:
         """How many records a destination has refused for good, as far as they are remembered."""
-        return self._dead_letters[sink]
+        return len(self._dead_letters[sink])
 
     async def settle(
         self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
@@ -314,8 +330,27 @@ class Store:
                 self._cursors.refuse(sink, epoch, refused, now_us)
             self._cursors.save(epoch, [(sink, progress)])
 
+        dead = self._dead_letters[sink]
+        dead.update(position for position, _ in refused)
+        if len(dead) > MOST_DEAD_LETTERS:
+            dead.intersection_update(sorted(dead)[-MOST_DEAD_LETTERS:])
         await asyncio.shield(self._writer.call(write))
-        self._dead_letters[sink] += len(refused)
+
+    async def sent_again(
+        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+    ) -> None:
+        """What was wanted once more went out up to here; a dead letter that is taken at last counts as acknowledged."""
+        epoch, now_us, recovered = self.epoch, time.time_ns() // 1000, self._dead_letters[sink].intersection(delivered)
+        self._dead_letters[sink] -= recovered
+        progress = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        self._progress[sink] = progress
+
+        def write() -> None:
+            if recovered or refused:
+                self._cursors.tried_again(sink, epoch, recovered, refused, now_us)
+            self._cursors.save(epoch, [(sink, progress)])
+
+        await asyncio.shield(self._writer.call(write))
 
     async def ask(self, sink: str, change: Callable[[Progress], Progress]) -> None:
         """Change what a destination is to get (paused, once more), and let its drain know."""
@@ -335,18 +370,9 @@ class Store:
         return found
 
     async def retry_refused(self, sink: str) -> int:
-        """Send what was refused once more; how many records."""
-        refused = await self.refused_records(sink)
-        positions = [position for position, _, _ in refused]
-
-        def change(progress: Progress) -> Progress:
-            for position in positions:
-                progress = progress.send_again(position, position)
-            return progress
-
-        await self.ask(sink, change)
-        await self._writer.call(lambda: self._cursors.forget_dead_letters(sink, self.epoch))
-        self._dead_letters[sink] = 0
+        """Send what was refused once more; how many records. Each stays where it is until it is taken."""
+        positions = [(position, position) for position in self._dead_letters[sink]]
+        await self.ask(sink, lambda progress: progress.send_all_again(positions))
         return len(positions)
 
     async def losses(self) -> list[Loss]:
@@ -357,7 +383,7 @@ class Store:
     async def date_back(self, found: Backdating) -> None:
         """The time of a boot became known: what left with a guess is sent once more, same record id, right time."""
         undated: list[int] = []
-        upper = self.head
+        upper, seen_boot = self.head, False
         while upper > 0:
             batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), DATE_BACK_SLICE)
             of_boot = [(position, heard) for position, heard in batch if heard.boot_id == found.boot_id]
@@ -366,9 +392,11 @@ class Store:
                 for position, heard in of_boot
                 if heard.quality in UNDATED and heard.monotonic_us < found.before_us and position <= upper
             ]
-            if not of_boot:
+            if seen_boot and not of_boot:
                 break
+            seen_boot = seen_boot or bool(of_boot)
             upper -= DATE_BACK_SLICE
+        self._newest.clear()
         for sink in self._progress:
             await self.ask(sink, partial(_again, undated))
         if undated:
@@ -414,7 +442,9 @@ class Store:
         in_tail = self.head - after
         if 0 < in_tail <= len(self._tail):
             start = len(self._tail) - in_tail
-            readings = [self._tail[index] for index in range(start, min(start + limit, len(self._tail)))]
+            readings = list(
+                islice(self._tail, start, start + limit)
+            )  # an index into a deque walks there anew each time
             records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
         rows = await self._rows(after, limit)
@@ -422,6 +452,18 @@ class Store:
             await self._writer.call(self._mend)
             rows = await self._rows(after, limit)
         return self._batch(after, rows)
+
+    async def look(self, search: Callable[[LogReader], T]) -> T:
+        """Search the log on the reader's thread; a short slice at a time, for destinations read there, too."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, search, self._reader)
+
+    async def device(self, dev_eui: DevEui) -> Device | None:
+        """What people entered of a device, or None when it is not known (any more)."""
+        try:
+            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+        except DeviceUnknown:
+            return None
+        return row.device
 
     async def _rows(self, after: int, limit: int) -> list[tuple[int, bytes | None]]:
         loop = asyncio.get_running_loop()
@@ -454,7 +496,7 @@ class Store:
         dated = self.date(reading.heard)
         if dated is not reading.heard:
             reading = replace(reading, heard=dated)
-        return Record(self.gateway_eui, self.epoch, position, reading)
+        return Record(self.gateway_eui, self.epoch, position, reading, late=reading.reread)
 
     def newest(self, count: int) -> list[Record]:
         """The newest records in memory, oldest first."""
@@ -472,7 +514,9 @@ class Store:
         self.head = first + len(kept) - 1
         for position, (reading, session_id) in enumerate(kept, first):
             self._tail.append(reading)
-            self.known.kept(session_id, _sighting(reading))
+            self.gaps += 0 if reading.reread else reading.gap_before
+            if session_id:
+                self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
                 self._progress[sink] = self._progress[sink].acknowledge([position])
         for arrival in self._arrivals:
@@ -490,7 +534,7 @@ class Store:
         while True:
             await asyncio.sleep(FOLLOW_REGISTRY_S)
             try:
-                await self._follow_registry()
+                await self.follow_registry()
                 await self._writer.call(self._measure)
                 await self._retain(trusted_utc_us())
                 await self._checkpoint_when_due()
@@ -509,7 +553,7 @@ class Store:
 
     async def _retain(self, now_us: int | None) -> None:
         """Let go of the parts that are to leave; what a destination still waited for is summed up by device first."""
-        settled = min((progress.prefix for progress in self._progress.values()), default=None)
+        settled = min((progress.done_through for progress in self._progress.values()), default=None)
         parts = await self._writer.call(self._closed_parts)
         judgement = judge(parts, self._limits, self._disk(), settled_through=settled, now_us=now_us)
         if judgement.full != self._full:
@@ -518,7 +562,7 @@ class Store:
         for part, reason in judgement.leave:
             await self._let_go(part, reason)
         if self._refused:
-            await self._writer.call(partial(self._cursors.save_for_good, self.epoch, (), self._refused.take()))
+            await self._remember_losses((), self._refused.take())
 
     async def _let_go(self, part: Part, reason: Reason) -> None:
         losses = Losses()
@@ -530,9 +574,14 @@ class Store:
             self._progress[sink] = progress.give_up_range(part.first, part.last)
             settled.append((sink, self._progress[sink]))
         # First the cursors, durably, then the files: the other way round a crash would look for what is gone.
-        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, settled, losses.take()))
+        await self._remember_losses(settled, losses.take())
         await self._writer.call(partial(self._log.remove_at, part.first))
         log.info("log part from record %d to %d left the store: %s", part.first, part.last, reason)
+
+    async def _remember_losses(self, settled: Sequence[tuple[str, Progress]], losses: Sequence[Loss]) -> None:
+        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, settled, losses))
+        for loss in losses:
+            self.lost[loss.sink, loss.reason] = self.lost.get((loss.sink, loss.reason), 0) + loss.records
 
     async def _sum_up(self, losses: Losses, sink: str, part: Part, reason: str) -> None:
         after = part.first - 1
@@ -552,7 +601,10 @@ class Store:
         found = []
         for file, (first, following) in zip(files, pairwise(firsts), strict=True):
             if first not in self._newest:
-                self._newest[first] = self._log.newest_utc_us(file)
+                heard = self._log.newest_heard(file)
+                dated = None if heard is None else self.date(heard)
+                sure = dated is not None and dated.quality not in UNDATED
+                self._newest[first] = dated.utc_us if dated is not None and sure else None
             found.append(Part(first, following - 1, file.bytes_on_disk, self._newest[first]))
         return found
 
@@ -560,17 +612,18 @@ class Store:
         facts = os.statvfs(self._folder)
         return Disk(self._bytes, facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
 
-    async def _follow_registry(self) -> None:
+    async def follow_registry(self) -> None:
         """Take in what a command changed, a slice at a time so that a large import does not hold the line."""
-        revision = await self._writer.call(self._registry.revision)
-        if revision == self._revision:
-            return
-        rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
-        self._revision = revision
-        self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
-        for start in range(0, len(rows), REGISTRY_SLICE):
-            self.known.remember(rows[start : start + REGISTRY_SLICE])
-            await asyncio.sleep(0)
+        async with self._following:
+            revision = await self._writer.call(self._registry.revision)
+            if revision == self._revision:
+                return
+            rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
+            self._revision = revision
+            self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
+            for start in range(0, len(rows), REGISTRY_SLICE):
+                self.known.remember(rows[start : start + REGISTRY_SLICE])
+                await asyncio.sleep(0)
 
     async def _save_checkpoint(self) -> None:
         """Write back the counters of durable records, and only those: a counter ahead of its record would lose one."""
@@ -618,10 +671,7 @@ def _as_it_is(stamp: Stamp) -> Stamp:
 
 
 def _again(positions: Sequence[int], progress: Progress) -> Progress:
-    for position in positions:
-        if progress.is_settled(position):
-            progress = progress.send_again(position, position)
-    return progress
+    return progress.send_all_again((position, position) for position in positions if progress.is_settled(position))
 
 
 def _sighting(reading: Reading) -> Sighting:

@@ -46,10 +46,12 @@ class Group:
     heard: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    reread: int = 0
 
     def counts(self) -> Tally:
         """The books of this group."""
-        return Tally(self.heard, len(self.readings), dict(self.filtered), dict(self.dropped), len(self.unopened))
+        filtered, dropped = dict(self.filtered), dict(self.dropped)
+        return Tally(self.heard, len(self.readings), filtered, dropped, len(self.unopened), self.reread)
 
 
 class Writer(threading.Thread):
@@ -90,6 +92,7 @@ class Writer(threading.Thread):
             self._group.readings.append((reading, session_id))
             self._group.futures.append(future)
             self._group.heard += 1
+            self._group.reread += reading.reread
             if len(self._group.readings) in (1, GROUP_RECORDS):
                 self._wake.notify()
         return future

@@ -12,7 +12,14 @@ import signal
 import pytest
 from nursery import fresh_copy, told_briefly
 
-SETTLED = [["subscribe", "city"], ["keep", 3], ["settle", "city", 1], ["keep", 2], ["refuse", "city"], ["settle", "city", 2]]
+SETTLED = [
+    ["subscribe", "city"],
+    ["keep", 3],
+    ["settle", "city", 1],
+    ["keep", 2],
+    ["refuse", "city"],
+    ["settle", "city", 2],
+]
 STORED = [["keep", 1], ["keep", 2, 2], ["foreign", 2], ["keep", 1, 2]]
 ROTATED = [["small_parts"], ["keep", 4], ["keep", 4, 2], ["keep", 3], ["keep", 4]]
 EMPTIED = [["small_parts"], ["keep", 4], ["keep", 4], ["keep", 1], ["settle", "city", 6], ["retain"], ["keep", 1],

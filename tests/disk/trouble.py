@@ -42,7 +42,7 @@ CHANGES = (Kind.CREATE, Kind.WRITE, Kind.RESIZE, *SYNCS, Kind.RENAME, Kind.UNLIN
 class _Page(ctypes.Structure):
     """`struct trouble`."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes asks for a list
+    _fields_ = [
         *((name, ctypes.c_int64) for name in (
             "calls", "kill_at", "fail_kinds", "fail_errno", "fail_from", "fail_to", "matched", "failed", "only_growing",
             "shm_too", "sync_us", "syncing", "logging",
@@ -56,7 +56,7 @@ class _Page(ctypes.Structure):
 class _Entry(ctypes.Structure):
     """`struct entry`."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes asks for a list
+    _fields_ = [
         ("kind", ctypes.c_uint32), ("name_size", ctypes.c_uint32), ("other_size", ctypes.c_uint32),
         ("data_size", ctypes.c_uint32), ("offset", ctypes.c_int64), ("failed", ctypes.c_int64),
     ]  # fmt: skip
@@ -86,7 +86,20 @@ def built_library(folder: Path) -> Path:
     library = folder / "trouble.so"
     source = Path(__file__).with_name("trouble.c")
     subprocess.run(
-        [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-lpthread"],
+        [
+            compiler,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-o",
+            library,
+            source,
+            "-ldl",
+            "-lpthread",
+        ],
         check=True,
     )
     return library

@@ -210,15 +210,17 @@ def test_a_folder_in_place_of_a_file_is_survived(tmp_path, name, caplog):
     assert known(tmp_path) == ([ANCHOR, LATER], [], FLOOR)
 
 
-def test_a_link_in_place_of_the_file_is_not_written_through(tmp_path):
+@pytest.mark.parametrize("content", [None, "", "precious"])
+def test_a_link_in_place_of_the_file_is_not_written_through(tmp_path, content):
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text("precious")
+    if content is not None:
+        elsewhere.write_text(content)
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "anchors").symlink_to(elsewhere)
     memory = TimeMemory(folder)
     memory.save(memory.page([ANCHOR], FLOOR))
-    assert elsewhere.read_text() == "precious"
+    assert (elsewhere.read_text() if elsewhere.exists() else None) == content
 
 
 def test_after_a_full_disk_everything_is_written_that_was_learnt_meanwhile(tmp_path):

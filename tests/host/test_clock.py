@@ -19,9 +19,10 @@ from fakes import run_in_virtual_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.host.anchors import TimeMemory
 from gateway.host.clock import CONTRADICTED_US, Clock
 from gateway.host.dating import Backdating
-from gateway.host.trust import LATEST_US, RELEASED_US, ClockState
+from gateway.host.trust import LATEST_US, RELEASED_US, ClockState, Floor
 from gateway.model import TimeQuality
 
 HOUR_S = 3_600.0
@@ -334,6 +335,30 @@ def test_a_leap_second_is_a_step_like_any_other():
     assert clock.steps == 1
 
 
+def test_trust_is_anchored_on_both_sides_of_a_step():
+    """Between the two nothing is known: whatever is heard there belongs to neither."""
+    machine = Machine()
+    machine.synchronise(max_error_us=20_000)
+    clock = machine.clock()
+    hear(machine, clock, [], 100)
+    machine.pause(HOUR_S)
+    machine.synchronise(max_error_us=20_000)  # the client notices, and the kernel calls the clock good throughout
+    hear(machine, clock, [], 100)
+    first, before, after = clock.dating.anchors()
+    assert (first.monotonic_us, before.monotonic_us, after.monotonic_us) == (0, 100_000_000, 101_000_000)
+    assert after.utc_us - before.utc_us == 3_601_000_000
+    assert not after.continues
+
+
+def test_a_correction_of_a_few_hundred_milliseconds_is_no_step():
+    machine = Machine()
+    clock = machine.clock()
+    for _ in range(10):
+        machine.set_wall(0.4)
+        hear(machine, clock, [])
+    assert clock.steps == 0
+
+
 def test_slewing_is_no_step():
     """The kernel slews by the rate of both clocks, so their difference stays."""
     machine = Machine(drift_ppm=500)
@@ -359,14 +384,13 @@ def test_a_clock_that_is_set_every_second_does_not_fill_the_log(caplog):
 
 def test_seven_days_of_reboots_without_network_keep_the_order_of_dates_and_claim_nothing(tmp_path):
     machine = Machine()
-    machine.synchronise(max_error_us=20_000)
+    machine.synchronise(wrong_by_us=900_000)  # as wrong as it says it may be
     with machine.clock(tmp_path) as clock:
         hear(machine, clock, [], 3)
-    last_known_us = machine.true_us
+    certain_us = machine.true_us - 1_000_000
     heard = []
     for _ in range(7):
-        machine.power_up(after_s=300)
-        machine.wait(20)
+        machine.power_up()
         with machine.clock(tmp_path) as clock:
             hear(machine, clock, heard, 24, every_s=HOUR_S)
             assert clock.state is ClockState.FLOOR
@@ -375,7 +399,7 @@ def test_seven_days_of_reboots_without_network_keep_the_order_of_dates_and_claim
     assert dates == sorted(dates)
     for stamp, true_us in heard:
         assert (stamp.quality, stamp.uncertainty_ms) == (TimeQuality.UNSYNCED, None)
-        assert last_known_us <= stamp.utc_us <= true_us  # a floor never claims what is not certain
+        assert certain_us <= stamp.utc_us <= true_us  # a floor never claims what is not certain
         assert clock.dating.date(stamp) is stamp
     machine.synchronise(max_error_us=20_000)
     ((stamp, true_us),) = hear(machine, clock, [])
@@ -396,6 +420,7 @@ def test_the_floor_is_written_while_running_so_that_a_power_cut_costs_an_hour_at
             machine.wait(600)
             await asyncio.sleep(1)
         duty.cancel()
+        assert machine.monotonic_us - killed.dating.latest(machine.boot_id).monotonic_us <= HOUR_S * 1e6
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asyncio.to_thread", in_this_thread)
@@ -438,6 +463,49 @@ def test_a_wrong_floor_is_given_up_after_ntp_has_contradicted_it_for_a_day(tmp_p
     machine.power_up(after_s=60)
     with machine.clock(tmp_path) as clock:
         assert 0 <= machine.true_us - clock.stamp().utc_us < 120e6
+
+
+def test_a_floor_older_than_this_version_does_not_make_older_times_believable(tmp_path):
+    memory = TimeMemory(tmp_path)
+    memory.save(memory.page([], Floor(RELEASED_US - 800 * 86_400_000_000, "0" * 32, 0)))
+    machine = Machine()
+    machine.set_wall(RELEASED_US / 1e6 - 400 * DAY_S)
+    clock = machine.clock(tmp_path)
+    assert (clock.state, clock.stamp().utc_us) == (ClockState.FLOOR, RELEASED_US)
+
+
+def test_a_synchronised_clock_that_jumps_does_not_overrule_the_floor(tmp_path):
+    machine = Machine()
+    machine.synchronise(max_error_us=20_000)
+    with machine.clock(tmp_path) as clock:
+        hear(machine, clock, [])
+    machine.power_up(after_s=60)
+    clock = machine.clock(tmp_path)
+    for hour in range(100):
+        machine.synchronise(wrong_by_us=-int(DAY_S * 2e6) + hour % 10 * 1_000_000, max_error_us=1)
+        hear(machine, clock, [], every_s=HOUR_S)
+        assert clock.state is ClockState.FLOOR
+
+
+def test_without_a_boot_id_each_run_is_a_boot_of_its_own_and_the_floor_does_not_run_ahead(tmp_path):
+    """Where /proc is hidden: the clock since boot runs for days, the floor was reached a minute ago."""
+    machine = Machine()
+    machine.boot_id = None
+    machine.wait(30 * DAY_S)
+    machine.synchronise(max_error_us=20_000)
+    boots = set()
+    for _ in range(3):
+        with machine.clock(tmp_path) as clock:
+            ((stamp, true_us),) = hear(machine, clock, [], every_s=60)
+            assert stamp.quality is TimeQuality.NTP
+            assert is_honest(stamp, true_us)
+            boots.add(stamp.boot_id)
+    assert len(boots) == 3
+    assert all(len(bytes.fromhex(boot_id)) == 16 for boot_id in boots)
+    machine.lose_ntp()
+    with machine.clock(tmp_path) as clock:
+        assert clock.state is ClockState.FLOOR
+        assert clock.stamp().utc_us <= machine.true_us
 
 
 # --- T-65: sleep, stalls, pauses
@@ -491,17 +559,35 @@ def test_a_lost_source_is_carried_on_by_a_growing_uncertainty_and_refined_when_i
     assert refined[-1].uncertainty_ms < carried[-1].uncertainty_ms
 
 
+def test_the_end_of_trust_is_an_anchor():
+    machine = Machine()
+    machine.synchronise(max_error_us=20_000)
+    clock = machine.clock()
+    hear(machine, clock, [], 100)
+    machine.lose_ntp()
+    hear(machine, clock, [], 100)
+    assert [anchor.monotonic_us for anchor in clock.dating.anchors()] == [0, 100_000_000]
+
+
 def test_a_daemon_that_starts_again_without_network_carries_on_from_before(tmp_path):
     machine = Machine()
     machine.synchronise(max_error_us=20_000)
     with machine.clock(tmp_path) as clock:
-        hear(machine, clock, [], 3)
+        hear(machine, clock, [], 30, every_s=60)
     machine.lose_ntp()
     machine.set_wall(-HOUR_S)
     machine.wait(60)
     with machine.clock(tmp_path) as clock:
         assert clock.state is ClockState.HOLDOVER
         assert is_honest(clock.stamp(), machine.true_us)
+        assert clock.dating.latest(machine.boot_id).monotonic_us == 1_800_000_000  # the stop, not the start
+
+
+def test_a_fix_counts_from_the_moment_it_is_told():
+    machine = Machine()
+    clock = machine.clock()
+    clock.gps_time(machine.true_us, 200, machine.monotonic_us)
+    assert clock.stamp().quality is TimeQuality.GPS
 
 
 def test_gps_tells_the_time_on_a_machine_at_1970_and_dates_what_was_heard_before():

@@ -79,7 +79,10 @@ class Road:
                     there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
                     ends.append(back)
                     await asyncio.wait(
-                        [asyncio.ensure_future(self._pass(reader, back)), asyncio.ensure_future(self._pass(there, writer))],
+                        [
+                            asyncio.ensure_future(self._pass(reader, back)),
+                            asyncio.ensure_future(self._pass(there, writer)),
+                        ],
                         return_when=asyncio.FIRST_COMPLETED,
                     )
         finally:

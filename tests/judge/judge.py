@@ -431,7 +431,9 @@ class Judge:
                     Law.CONSERVATION, "line", f"frame {number}, acknowledged at {at_us}, was lost without a kill"
                 )
             elif age_us > self._loss_window_us:
-                self._break(Law.LOSS_WINDOW, "line", f"frame {number} was lost {age_us / 1000:.0f} ms after it was heard")
+                self._break(
+                    Law.LOSS_WINDOW, "line", f"frame {number} was lost {age_us / 1000:.0f} ms after it was heard"
+                )
 
     def _judge_store_order(self) -> None:
         """Positions carry the counters of each device upwards, and each gap is the one that is there."""
@@ -454,7 +456,9 @@ class Judge:
     def _judge_duplication(self, to: _Destination) -> None:
         for connection, copies in to.repeated.items():
             if copies > to.terms.in_flight:
-                what = f"the end of connection {connection} repeated {copies} records, {to.terms.in_flight} were in flight"
+                what = (
+                    f"the end of connection {connection} repeated {copies} records, {to.terms.in_flight} were in flight"
+                )
                 self._break(Law.DUPLICATION, to.name, what)
         most = 1 + len(self._ends)
         if not to.disturbances and to.connection > most:

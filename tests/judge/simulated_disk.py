@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -232,7 +232,9 @@ class _Fate:
                 if not self._over:
                     yield operation
                 elif isinstance(operation, Write):
-                    yield Write(operation.inode, operation.offset, operation.data[: self.rng.randrange(len(operation.data) + 1)])
+                    yield Write(
+                        operation.inode, operation.offset, operation.data[: self.rng.randrange(len(operation.data) + 1)]
+                    )
             case Since.SOME if isinstance(operation, Write):
                 yield from (sector for sector in _sectors(operation) if self.rng.random() < 0.5)
             case Since.SOME if self.rng.random() < 0.5:

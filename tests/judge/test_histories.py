@@ -179,7 +179,10 @@ def life(seed: int) -> list[Event]:
         lambda: Break(at(), rng.randrange(9), rng.randrange(9)): 1,
         lambda: Slow(at(), rng.choice((0.01, 0.3, 2))): 1,
         lambda: AskAgain(at(), rng.choice((1, 40, 300))): 1,
-        **{lambda kind=kind: kind(at()): 1 for kind in (Leave, Return, Return, Silence, TurnAway, Pause, Resume, Resume)},
+        **{
+            lambda kind=kind: kind(at()): 1
+            for kind in (Leave, Return, Return, Silence, TurnAway, Pause, Resume, Resume)
+        },
         **{lambda kind=kind: kind(): 1 for kind in (Repeat, Stop, Tidy, Tidy)},
     }
     return [make() for make in rng.choices(list(choices), list(choices.values()), k=30)]

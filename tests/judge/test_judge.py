@@ -88,7 +88,10 @@ class History:
             for index, step in enumerate(self.steps)
             if step.what == what
             and step.arguments[: len(beginning)] == beginning
-            and (number is None or any(FLEET.number(one.payload) == number for one in step.arguments if isinstance(one, Arrival)))
+            and (
+                number is None
+                or any(FLEET.number(one.payload) == number for one in step.arguments if isinstance(one, Arrival))
+            )
         )
 
     def without(self, index: int) -> Step:

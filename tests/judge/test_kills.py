@@ -75,7 +75,9 @@ async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tm
             await roof.launch()
             await roof.calm_down()
         await roof.settle()
-    verdict = roof.judge.verdict(expecting={"kills": KILLS // 2, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10})
+    verdict = roof.judge.verdict(
+        expecting={"kills": KILLS // 2, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10}
+    )
     print(f"\nseed {SEED}: {verdict}")
     print(f"  slowest start {roof.slowest_start_s:.1f} s, slowest stop {roof.slowest_stop_s:.1f} s")
     assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"

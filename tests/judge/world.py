@@ -236,7 +236,9 @@ class Place:
 class FarEnd:
     """A destination that takes readings, tells the judge, and does not always say so. A Sink and its Link."""
 
-    def __init__(self, place: Place, tell: Callable[[Callable[[], None]], None], judge: Judge, now_us: Callable[[], int]):
+    def __init__(
+        self, place: Place, tell: Callable[[Callable[[], None]], None], judge: Judge, now_us: Callable[[], int]
+    ):
         self.name = place.name
         self.up = True
         self.takes_s = 0.01
@@ -373,9 +375,7 @@ class _Patient:
         with self._pending:
             return await self._store.read(after, limit)
 
-    async def settle(
-        self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
-    ) -> None:
+    async def settle(self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()) -> None:
         with self._pending:
             await self._store.settle(sink, change, refused)
 
@@ -400,7 +400,9 @@ class _Gateway:
 class World:
     """Lets a history happen, and asks the judge."""
 
-    def __init__(self, folder: Path, disk: SimulatedDisk, fleet: Fleet, places: Sequence[Place], *, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, disk: SimulatedDisk, fleet: Fleet, places: Sequence[Place], *, seed: int = 0
+    ) -> None:
         """`seed` is that of the drains' jitter."""
         self.fleet = fleet
         self.judge = Judge(

@@ -53,3 +53,20 @@ def test_out_of_order_acknowledgements_move_the_prefix_only_when_the_hole_closes
 
 def test_a_position_acknowledged_twice_counts_once():
     assert Progress.starting_at(0).acknowledge([1, 1]).acknowledge([1]).acknowledged == 1
+
+
+@given(st.lists(st.tuples(position, position), max_size=8), st.lists(position, max_size=8))
+def test_only_what_was_sent_is_sent_again_and_each_position_once(ranges, sent):
+    progress = Progress.starting_at(10).acknowledge(sent).send_all_again(ranges)
+    again = [number for first, last in progress.again for number in range(first, last + 1)]
+    furthest = max([10, *sent])
+    assert again == sorted({number for first, last in ranges for number in range(first, min(last, furthest) + 1)})
+    assert progress.done_through <= progress.prefix
+    assert all(number > progress.done_through for number in again)
+    done = progress.sent_again(30, 5)
+    assert [number for first, last in done.again for number in range(first, last + 1)] == [n for n in again if n > 30]
+
+
+def test_a_dead_letter_that_was_taken_keeps_the_books_right():
+    progress = Progress.starting_at(0).acknowledge([1, 3]).give_up([2]).send_again(2, 2).sent_again(2, 1, recovered=1)
+    assert (progress.acknowledged, progress.given_up, progress.resent, progress.balance(3)) == (3, 0, 1, 0)
