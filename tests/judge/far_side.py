@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +14,7 @@ from delivery.lying_broker import HANG_UP, LyingBroker, connack, puback
 from rooftop import arrival, now_us
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from delivery.lying_broker import Bytes, Publish

@@ -14,14 +14,15 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-from gateway.model import Record
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fleet import Fleet
 
+    from gateway.model import Record
+
 LATE_AFTER_US = 5_000_000  # contract, small print: `late` is true when a record waited more than 5 s
+STOP_WITHIN_US = 10_000_000  # contract, section 2: Ctrl-C and SIGTERM stop cleanly within 10 s
 SHOWN = 12  # violations of one law that are told one by one
 
 Key = tuple[str, int]  # a record: epoch of the store, position
@@ -39,6 +40,7 @@ class Law(StrEnum):
     LIVENESS = "liveness"  # once trouble is over, what is fresh arrives
     HONEST_TIME = "honest time"  # a time is as good as it says
     LOSS_WINDOW = "loss window"  # a kill costs only what was heard just before
+    STOP = "stop"  # when told to, it stops in order and in time
     BALANCE = "balance"  # the gateway's books agree with themselves and with what was seen
     USEFULNESS = "usefulness"  # a run in which nothing happened proves nothing
 
@@ -235,10 +237,13 @@ class Judge:
         for to in self._destinations.values():
             to.forgotten_through = to.connection
 
-    def stopped(self, at_us: int) -> None:
-        """It was asked to stop, and did."""
+    def stopped(self, at_us: int, *, took_us: int, left_behind: Sequence[str] = ()) -> None:
+        """It was asked to stop, and did; or parts of it did not, and had to be ended."""
         self._events["stops"] += 1
         self._ends.append((at_us, True))
+        if took_us > STOP_WITHIN_US or left_behind:
+            what = f", without {', '.join(left_behind)}" if left_behind else ""
+            self._break(Law.STOP, "gateway", f"it stopped after {took_us / 1e6:.1f} s{what}")
 
     def disturbed(self, destination: str) -> None:
         """The way to a destination was interfered with: it may lose its connection."""

@@ -1,14 +1,14 @@
 """A disk that remembers what was really synced, so that the power can be cut at any write.
 
-SQLite writes through a VFS. This one stands in front of the real one: files exist as always, and every write, truncation
-and sync below a watched folder goes into a journal first to last; names made and removed by Python are heard as audit
+SQLite writes through a VFS. This one stands in front of the real one: files exist as always, and every write,
+truncation and sync below a watched folder goes into a journal; names made and removed by Python are heard as audit
 events. From the journal the folder can be made again as it was at any moment: as a killed process leaves it (everything
 done is there) or as a power cut does. Then a file has what its last sync covered, and of what was written since, each
-sector is there or not, whatever the order; a name is as durable as the last sync of its folder. Syncs cost nothing here,
-which makes this disk faster than a real one.
+sector is there or not, whatever the order; a name is as durable as the last sync of its folder. Syncs cost nothing
+here, which makes this disk faster than a real one.
 
 Sources: https://sqlite.org/c3ref/vfs.html, https://sqlite.org/c3ref/io_methods.html (the structures),
-https://sqlite.org/psow.html (what SQLite takes for granted of a sector that is written in part: the rest of it stays).
+https://sqlite.org/psow.html (what SQLite takes for granted of a sector written in part: the rest of it stays).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pytest
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SECTOR = 512
 OK, IOERR_FSYNC, FULL = 0, 10 | 4 << 8, 13  # https://sqlite.org/rescode.html
@@ -141,7 +141,7 @@ class Journal:
 
     def after_kill(self, at: int, target: Path) -> None:
         """Make the folder as it was after so many operations: a process is gone, the kernel is not."""
-        _lay_out(self._files(self.operations[:at], set(range(at))), target)
+        _lay_out(self._files(self.operations[:at]), target)
 
     def after_power_cut(self, at: int, target: Path, rng: random.Random, since: Since | None = None) -> None:
         """Make the folder as a disk may have it when the power goes after so many operations."""
@@ -184,7 +184,7 @@ class Journal:
             case _:
                 return rng.choice([*loose, len(done)])
 
-    def _files(self, operations: Iterator[Operation] | Sequence[Operation], _: object = None) -> dict[str, bytes]:
+    def _files(self, operations: Iterable[Operation]) -> dict[str, bytes]:
         content = {self._inodes_before[name]: bytearray(data) for name, data in self._before.items()}
         names = dict(self._inodes_before)
         for operation in operations:

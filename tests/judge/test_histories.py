@@ -17,10 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fleet import Fleet
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from simulated_disk import SimulatedDisk
-from world import (
+from history import (
     AskAgain,
     Break,
     Event,
@@ -29,7 +26,6 @@ from world import (
     Leave,
     Pass,
     Pause,
-    Place,
     PowerCut,
     Repeat,
     Resume,
@@ -39,8 +35,12 @@ from world import (
     Stop,
     Tidy,
     TurnAway,
-    World,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from places import Place
+from simulated_disk import SimulatedDisk
+from world import World
 
 from gateway.delivery.drain import Manners
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from fleet import Fleet
@@ -24,6 +25,7 @@ class Step:
 
     what: str
     arguments: tuple[object, ...]
+    options: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,6 +66,9 @@ class History:
         for destination in ("city", "ledger"):
             self.add("connected", destination)
 
+    def stop(self, at_us: int, took_us: int = SECOND_US, *left_behind: str) -> None:
+        self.steps.append(Step("stopped", (at_us,), {"took_us": took_us, "left_behind": left_behind}))
+
     def receive(self, destination: str, what: Arrival, at_us: int) -> None:
         self.add("received", destination, what, at_us)
 
@@ -76,7 +81,7 @@ class History:
             fresh_within_us=10 * SECOND_US,
         )
         for step in self.steps:
-            getattr(judge, step.what)(*step.arguments)
+            getattr(judge, step.what)(*step.arguments, **step.options)
         return judge.verdict(expecting=expecting)
 
     # --- tampering
@@ -176,7 +181,7 @@ def _(history):
 def _(history):
     history.add("handed_out", 99, DAWN_US + 50 * SECOND_US)
     history.add("acknowledged", 99, DAWN_US + 50 * SECOND_US)
-    history.add("stopped", DAWN_US + 51 * SECOND_US)
+    history.stop(DAWN_US + 51 * SECOND_US)
 
 
 @breaks(Law.NO_INVENTION, "a frame that nobody sent")
@@ -309,6 +314,16 @@ def _(history):
     history.steps[index] = Step("acknowledged", (KILL_AFTER, DAWN_US + (KILL_AFTER - 2) * SECOND_US))
 
 
+@breaks(Law.STOP, "a stop that takes too long")
+def _(history):
+    history.stop(DAWN_US + 60 * SECOND_US, 11 * SECOND_US)
+
+
+@breaks(Law.STOP, "a stop that leaves a destination running")
+def _(history):
+    history.stop(DAWN_US + 60 * SECOND_US, SECOND_US, "city")
+
+
 @breaks(Law.BALANCE, "books that admit it")
 def _(history):
     history.change_books(balance=1)
@@ -432,7 +447,7 @@ def test_what_a_destination_turned_away_forfeits_its_place():
 @given(st.lists(st.integers(0, 30), unique=True, max_size=9))
 def test_a_descent_is_a_longest_one(values):
     found = descent(values)
-    assert all(one > other for one, other in zip(found, found[1:], strict=False))
+    assert all(one > other for one, other in pairwise(found))
     places = [values.index(value) for value in found]
     assert places == sorted(places)
     assert len(found) == _longest_by_trying(values)

@@ -17,10 +17,10 @@ from fleet import Fleet
 from rooftop import Platform, Rooftop, Sink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable
 
     from brokers import Mosquitto
+    from judge import Verdict
 
 KILLS = int(os.environ.get("JUDGE_KILLS", "20"))
 SEED = int(os.environ.get("JUDGE_SEED", "0")) or random.randrange(1, 1 << 30)
@@ -38,6 +38,12 @@ pytestmark = pytest.mark.slow
 def make_patient_mosquitto(make_mosquitto) -> Callable[[], Mosquitto]:
     """A broker that keeps everything for a subscriber that is away, over its own restarts as well."""
     return lambda: make_mosquitto(persistence=True, settings=["max_queued_messages 0", "max_inflight_messages 0"])
+
+
+def show(roof: Rooftop, verdict: Verdict) -> None:
+    """The figures, for who looks on with -s."""
+    pace = f"slowest start {roof.slowest_start_s:.1f} s, slowest stop {roof.slowest_stop_s:.1f} s"
+    print(f"\nseed {SEED}: {verdict}\n  {pace}")  # noqa: T201 - this is what a soak is run for
 
 
 async def pull_the_plug(roof: Rooftop, rng: random.Random, times: int) -> None:
@@ -78,8 +84,7 @@ async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tm
     verdict = roof.judge.verdict(
         expecting={"kills": KILLS // 2, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10}
     )
-    print(f"\nseed {SEED}: {verdict}")
-    print(f"  slowest start {roof.slowest_start_s:.1f} s, slowest stop {roof.slowest_stop_s:.1f} s")
+    show(roof, verdict)
     assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"
     assert roof.orphans() == []
 
@@ -116,5 +121,5 @@ async def test_destinations_that_go_away_and_lie_cost_each_other_nothing(tmp_pat
             await roof.calm_down()
         await roof.settle()
     verdict = roof.judge.verdict(expecting={"kills": FAR_SIDE_KILLS // 2, "copies": 1, "refused": 1})
-    print(f"\nseed {SEED}: {verdict}")
+    show(roof, verdict)
     assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"

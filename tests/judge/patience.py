@@ -1,0 +1,65 @@
+"""Virtual time beside real threads: the clock is moved instead of waited for, but not while a thread is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+THREADS_ANSWER_WITHIN_S = 60.0
+FOR_EVER_S = 1e9  # of virtual time: whoever waits longer waits in vain
+
+
+class Pending:
+    """How much threads have under way. Whoever hands them something holds this until it is done."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
+class _PatientSelector(selectors.DefaultSelector):
+    def __init__(self, pending: Pending) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self._pending = pending
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if self._pending.count:
+            ready = super().select(THREADS_ANSWER_WITHIN_S)
+            assert ready, "a thread does not answer"
+            return ready
+        assert timeout is not None, "everything waits and nothing will ever happen"
+        self.now_s += timeout
+        assert self.now_s < FOR_EVER_S, "something waits for ever"
+        return ready
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    def __init__(self, pending: Pending) -> None:
+        self._clock = _PatientSelector(pending)
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now_s
+
+
+def run_patiently(story: Awaitable[None], pending: Pending) -> None:
+    """Run a story whose waits take no time, except those for threads."""
+    runner = asyncio.Runner(loop_factory=lambda: _PatientLoop(pending))
+    try:
+        runner.run(story)
+    finally:
+        with pending:  # the loop's own threads
+            runner.close()
