@@ -185,6 +185,7 @@ class RecordLog:
         self._db: sqlite3.Connection | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open_last()
+        self._finish_removals()
 
     # --- opening
 
@@ -270,6 +271,20 @@ class RecordLog:
         db.execute("INSERT INTO tally VALUES (1,?)", (tally.to_json(),))
         db.execute("COMMIT")
         return db
+
+    def _finish_removals(self) -> None:
+        """A part whose key is gone was being deleted when the process ended."""
+        for part in self.closed_parts:
+            if not self._seals.names_for(part.first_position) and self._is_ours(part):
+                part.unlink()
+
+    def _is_ours(self, part: PartFile) -> bool:
+        try:
+            with closing(open_readonly(part.path)) as db:
+                row = db.execute("SELECT epoch FROM part").fetchone()
+        except sqlite3.Error:
+            return False
+        return row is not None and row[0] == self.epoch
 
     # --- damage
 

@@ -135,7 +135,7 @@ class Life:
     async def enter(self, *numbers: int) -> None:
         """Somebody enters devices while the gateway runs."""
         enter(self._tell, self._folder, numbers)
-        await self._store._follow_registry()
+        await self._store.follow_registry()
 
 
 def identity(heard: Reading) -> tuple[int, int, str]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lives import Life, identity, opened
 
 from gateway.model import DevAddr
-from gateway.store.cursors import Progress
 from gateway.store.devices import DeviceRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gateway.store.cursors import Progress
     from gateway.store.log import Tally
     from gateway.store.store import Store
 
