@@ -11,15 +11,19 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Self
 
 from delivery.lying_broker import HANG_UP, LyingBroker, connack, puback
-from rooftop import arrival, now_us
+from rooftop import arrival
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
+    from brokers import Mosquitto
     from delivery.lying_broker import Bytes, Publish
     from fleet import Fleet
-    from judge import Judge
+    from rooftop import Rooftop
+
+
+SHARE_RESTARTED = 0.2
 
 
 class Weather(Enum):
@@ -117,7 +121,7 @@ class Mood(StrEnum):
 class Liar:
     """A broker that is told its mood, and tells the judge what really reached it."""
 
-    judge: Judge
+    roof: Rooftop  # where it hangs; known after the settings that name its port
 
     def __init__(self, name: str, fleet: Fleet, *, never_takes_one_in: int) -> None:
         self.mood = Mood.HONEST
@@ -128,20 +132,20 @@ class Liar:
         self._asked = 0
 
     def _connect(self, level: int) -> Sequence[Bytes]:
-        self.judge.connected(self._name)
+        self.roof.judge.connected(self._name)
         return () if self.mood is Mood.DEAF else connack()(level)
 
     def _answer(self, publish: Publish, _nth: int) -> Sequence[Bytes]:
         came = arrival(publish.payload)
         number = self._fleet.number(came.payload)
         if number is not None and number % self._never_takes_one_in == 0:
-            self.judge.refused(self._name, *came.key, "payload format invalid")
+            self.roof.judge.refused(self._name, *came.key, "payload format invalid")
             return (puback(publish.packet_id, 0x99),)
         self._asked += 1
         if self.mood is Mood.BUSY and self._asked % 12 == 0:
-            self.judge.turned_away(self._name, *came.key)
+            self.roof.judge.turned_away(self._name, *came.key)
             return (puback(publish.packet_id, 0x97),)
-        self.judge.received(self._name, came, now_us())
+        self.roof.judge.received(self._name, came, self.roof.now_us)
         return self._reply(publish.packet_id)
 
     def _reply(self, packet_id: int) -> Sequence[Bytes]:
@@ -162,9 +166,13 @@ class Liar:
         return (puback(packet_id),)
 
 
-async def change_for_ever(road: Road, liar: Liar, rng: random.Random) -> None:
-    """Weather and mood change, each for a second or a few."""
+async def change_for_ever(road: Road, broker: Mosquitto, liar: Liar, rng: random.Random) -> None:
+    """Weather and mood change, each for a second or a few; now and then the broker is started anew."""
     while True:
         await road.becomes(rng.choice(list(Weather)))
         liar.mood = rng.choice(list(Mood))
         await asyncio.sleep(rng.uniform(0.5, 4))
+        if rng.random() < SHARE_RESTARTED:
+            await asyncio.to_thread(broker.stop)
+            await asyncio.sleep(rng.uniform(0, 2))
+            await asyncio.to_thread(broker.start)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.model import Record
 
 LATE_AFTER_US = 5_000_000  # contract, small print: `late` is true when a record waited more than 5 s
+LEARNS_WITHIN_US = 5_000_000  # the gateway looks at the machine's clock each second
 STOP_WITHIN_US = 10_000_000  # contract, section 2: Ctrl-C and SIGTERM stop cleanly within 10 s
 SHOWN = 12  # violations of one law that are told one by one
 
@@ -147,7 +148,8 @@ class _Destination:
     terms: Terms
     connection: int = 0
     disturbances: int = 0
-    seen: dict[Key, tuple[int, int]] = field(default_factory=dict)  # number, connection of the last copy
+    seen: dict[Key, int] = field(default_factory=dict)  # the connection of the last copy
+    corrected: dict[Key, int] = field(default_factory=dict)  # the connection of the last correction
     first: list[Key] = field(default_factory=list)  # in the order of first deliveries
     copies: int = 0
     repeated: Counter[int] = field(default_factory=Counter)  # copies by the connection whose end repeated them
@@ -156,6 +158,7 @@ class _Destination:
     resent: set[Key] = field(default_factory=set)
     forgotten_through: int = -1  # the last connection that a power cut may have erased from memory
     repeated_by_cuts: int = 0
+    corrections: int = 0
     waits_us: dict[int, int] = field(default_factory=dict)  # number: from hand-out to first delivery
 
 
@@ -213,6 +216,8 @@ class Judge:
         self._record_of: dict[int, Key] = {}
         self._gaps: dict[Key, tuple[int, int]] = {}  # counter and the gap it claims
         self._promised: dict[str, int] = {}  # epoch: highest position shown as durable
+        self._unsure_since_us: int | None = None
+        self._unsure_us: list[tuple[int, int]] = []  # when it did not know the time, and learnt it later
         self._calm_us: int | None = None
         self._books: Books | None = None
         self._violations: list[Violation] = []
@@ -244,6 +249,17 @@ class Judge:
         if took_us > STOP_WITHIN_US or left_behind:
             what = f", without {', '.join(left_behind)}" if left_behind else ""
             self._break(Law.STOP, "gateway", f"it stopped after {took_us / 1e6:.1f} s{what}")
+
+    def rebooted(self, at_us: int) -> None:
+        """The machine of the gateway that has just ended was without power: it does not know the time."""
+        self._events["reboots"] += 1
+        self._unsure_since_us = at_us
+
+    def learnt_time(self, at_us: int) -> None:
+        """It knows the time again: what it heard before may be sent once more with a better date."""
+        if self._unsure_since_us is not None:
+            self._unsure_us.append((self._unsure_since_us, at_us + LEARNS_WITHIN_US))
+            self._unsure_since_us = None
 
     def disturbed(self, destination: str) -> None:
         """The way to a destination was interfered with: it may lose its connection."""
@@ -290,24 +306,34 @@ class Judge:
             return
         to = self._destinations[destination]
         key = arrival.key
-        before = to.seen.get(key)
-        to.seen[key] = number, to.connection
         self._check_late(to, number, arrival, at_us)
-        if before is None:
+        if key not in to.seen:
             to.first.append(key)
             to.waits_us[number] = at_us - self._handed_us[number][0]
             if not to.terms.wants(number):
                 self._break(Law.NO_INVENTION, destination, f"got frame {number}, which is not for it")
-            return
+        elif self._may_correct(to, key, number, arrival):
+            to.corrections += 1
+            to.corrected[key] = to.connection
+        elif key not in to.resent:
+            self._take_copy(to, key)
+        to.seen[key] = to.connection
+
+    def _may_correct(self, to: _Destination, key: Key, number: int, arrival: Arrival) -> bool:
+        """Whether a copy brings a date that was not known when its frame was heard. Once on a connection is enough."""
+        if arrival.uncertainty_ms is None or to.corrected.get(key) == to.connection:
+            return False
+        return any(first <= self._handed_us[number][0] <= last for first, last in self._unsure_us)
+
+    def _take_copy(self, to: _Destination, key: Key) -> None:
         to.copies += 1
-        if key in to.resent:
-            return
-        if before[1] == to.connection:
-            self._break(Law.DUPLICATION, destination, f"got {arrival.record_id} twice on one connection")
-        elif before[1] <= to.forgotten_through:
+        last_on = to.seen[key]
+        if last_on == to.connection:
+            self._break(Law.DUPLICATION, to.name, f"got {key[0]}-{key[1]} twice on one connection")
+        elif last_on <= to.forgotten_through:
             to.repeated_by_cuts += 1
         else:
-            to.repeated[before[1]] += 1
+            to.repeated[last_on] += 1
 
     def refused(self, destination: str, epoch: str, position: int, reason: str) -> None:
         """The destination said that it will never take this record."""
@@ -555,9 +581,11 @@ class Judge:
                 f"{to.name} copies": to.copies,
                 f"{to.name} copies by interruption": dict(sorted(Counter(to.repeated.values()).items())),
                 f"{to.name} copies by power cuts": to.repeated_by_cuts,
+                f"{to.name} corrections": to.corrections,
                 f"{to.name} wait, ms": spread(sorted(wait / 1000 for wait in to.waits_us.values())),
             }
         facts["copies"] = sum(to.copies for to in self._destinations.values())
+        facts["corrections"] = sum(to.corrections for to in self._destinations.values())
         facts["refused"] = sum(len(to.refused) for to in self._destinations.values())
         return facts
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import paho.mqtt.client as paho
-from daemons import PROJECT, GatewayProcess
+import told_gateway
+from daemons import PROJECT
 from judge import Account, Arrival, Books, Judge, Terms
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -38,19 +39,15 @@ FORWARDER = bytes.fromhex("0016c001f1500812")
 LOOK_S = 0.1
 START_S = 60.0
 IN_THE_MIDST_S = 2.5
+WITHOUT_POWER_S = 15.0
 STOP_S = 10.0  # promised
 SETTLE_S = 120.0
 ORPHANS_S = 10.0
 COMMIT_INTERVAL_S = 1.0
-PIPELINE_S = 1.0
+PIPELINE_S = 2.0
 """From the acknowledgement to the group that is committed next, and the commit itself, on a machine that does more."""
 
 FRESH_WITHIN_S = 45.0  # contract, small print: a destination is found again within 40 s
-
-
-def now_us() -> int:
-    """The judge's clock."""
-    return time.time_ns() // 1000
 
 
 def arrival(payload: bytes) -> Arrival:
@@ -63,9 +60,12 @@ def arrival(payload: bytes) -> Arrival:
 class PacketForwarder(asyncio.DatagramProtocol):
     """Hears one frame after the other, whether or not the gateway is there; devices repeat some of them."""
 
-    def __init__(self, judge: Judge, fleet: Fleet, rng: random.Random, *, per_s: float, repeated: float = 0.05) -> None:
+    def __init__(
+        self, roof: Rooftop, fleet: Fleet, rng: random.Random, *, per_s: float, repeated: float = 0.05
+    ) -> None:
         self.sent = 0
-        self._judge = judge
+        self._roof = roof
+        self._judge = roof.judge
         self._fleet = fleet
         self._rng = rng
         self._pause_s = 1 / per_s
@@ -100,7 +100,7 @@ class PacketForwarder(asyncio.DatagramProtocol):
     def _send(self, transport: asyncio.DatagramTransport, number: int) -> None:
         self._token = (self._token + 1) & 0xFFFF
         token = struct.pack(">H", self._token)
-        at_us = now_us()
+        at_us = self._roof.now_us
         self._judge.handed_out(number, at_us)
         self._under_way[token] = number, at_us
         phy = self._fleet.phy(number)
@@ -165,7 +165,7 @@ class Platform:
         if message.dup and came.record_id in self._got:
             return  # the broker's own repetition: it was away before we could confirm
         self._got.add(came.record_id)
-        self._judge.received(self._name, came, now_us())
+        self._judge.received(self._name, came, self._roof.now_us)
         self._roof.delivering.set()
 
 
@@ -200,12 +200,14 @@ class Rooftop:
             loss_window_us=round((COMMIT_INTERVAL_S + PIPELINE_S) * 1e6), transit_us=round(PIPELINE_S * 1e6),
             fresh_within_us=round(FRESH_WITHIN_S * 1e6),
         )  # fmt: skip
-        self.gateway = GatewayProcess(
+        self.gateway = told_gateway.ToldGateway(
             folder, sink="".join(sink.toml for sink in sinks), store=f'commit_interval = "{COMMIT_INTERVAL_S:g}s"'
         )
         with DeviceRegistry.open(self.gateway.data) as registry:
             registry.add_all(fleet.newcomers())
-        self.forwarder = PacketForwarder(self.judge, fleet, rng, per_s=per_s)
+        self._time_file = folder / "time.json"
+        self.judge.rebooted(self.now_us)
+        self.forwarder = PacketForwarder(self, fleet, rng, per_s=per_s)
         self.delivering = asyncio.Event()  # something arrived somewhere
         self.slowest_start_s = self.slowest_stop_s = 0.0
         self._sinks = sinks
@@ -220,8 +222,9 @@ class Rooftop:
         """Start it; do not wait for anything."""
         with (self.gateway.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "run", "--config", str(self.gateway.settings),
+                sys.executable, told_gateway.__file__, str(self.gateway.settings), str(self._time_file),
                 stdout=log, stderr=log, cwd=PROJECT, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "tests")))},
             )  # fmt: skip
         self._answered = asyncio.Event()
         self._launched_s = time.monotonic()
@@ -229,8 +232,14 @@ class Rooftop:
 
     async def answers(self) -> None:
         """Wait until it is there for people."""
-        async with asyncio.timeout(START_S):
-            await self._answered.wait()
+        assert self._process is not None
+        ended, answered = asyncio.create_task(self._process.wait()), asyncio.create_task(self._answered.wait())
+        try:
+            await asyncio.wait((ended, answered), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+            assert answered.done(), f"no answer, exit code {self._process.returncode}:\n{self.log}"
+        finally:
+            ended.cancel()
+            answered.cancel()
 
     async def in_the_midst(self) -> None:
         """Wait until a delivery is under way, or so long that there is none."""
@@ -245,9 +254,25 @@ class Rooftop:
         assert process.returncode is None, f"the gateway ended by itself with {process.returncode}:\n{self.log}"
         process.kill()
         await process.wait()
-        self.judge.killed(now_us())
+        self.judge.killed(self.now_us)
         await self._unwatch()
         self._sessions[process.pid] = time.monotonic()
+
+    @property
+    def now_us(self) -> int:
+        """The judge's clock: the true time."""
+        return self.gateway.time.true_us
+
+    def reboot(self) -> None:
+        """The killed gateway's machine was without power for a while, and wakes up in 1970."""
+        self.gateway.time._began_us -= round(WITHOUT_POWER_S * 1e6)
+        self.gateway.time.power_up()
+        self.judge.rebooted(self.now_us)
+
+    def synchronise(self) -> None:
+        """The machine learns the time."""
+        self.gateway.time.synchronise()
+        self.judge.learnt_time(self.now_us)
 
     async def stop(self) -> None:
         """SIGTERM, and wait until it is done."""
@@ -258,7 +283,7 @@ class Rooftop:
         code = await asyncio.wait_for(process.wait(), 2 * STOP_S)
         took_s = time.monotonic() - began_s
         left_behind = [] if code == 0 else [f"an exit code of 0 ({code})"]
-        self.judge.stopped(now_us(), took_us=round(took_s * 1e6), left_behind=left_behind)
+        self.judge.stopped(self.now_us, took_us=round(took_s * 1e6), left_behind=left_behind)
         self.slowest_stop_s = max(self.slowest_stop_s, took_s)
         await self._unwatch()
 
@@ -336,7 +361,7 @@ class Rooftop:
     async def calm_down(self, *, seconds: float = 3.0) -> None:
         """Nobody interferes any more: let fresh frames come, then none, and wait until everything has arrived."""
         await self.answers()
-        self.judge.calm(now_us())
+        self.judge.calm(self.now_us)
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:

@@ -427,6 +427,19 @@ def test_after_a_power_cut_older_records_may_come_again():
     assert (verdict.clean, verdict.facts["city copies by power cuts"]) == (True, 11), verdict
 
 
+def test_a_time_that_became_known_is_told_once_more_and_only_once():
+    history = History.clean()
+    history.change("received", "city", number=31, uncertainty_ms=None, time_us=0)
+    history.steps.insert(0, Step("rebooted", (DAWN_US,)))
+    history.add("learnt_time", DAWN_US + 49 * SECOND_US)
+    corrected = arrival(30, 31, late=True)
+    history.receive("city", corrected, DAWN_US + 50 * SECOND_US)
+    verdict = history.judged()
+    assert (verdict.clean, verdict.facts["city corrections"]) == (True, 1), verdict
+    history.receive("city", corrected, DAWN_US + 51 * SECOND_US)
+    assert history.judged().broken == {Law.DUPLICATION}
+
+
 def test_a_disturbed_destination_may_lose_its_connection():
     history = History.clean()
     history.add("disturbed", "city")

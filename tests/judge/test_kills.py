@@ -30,6 +30,8 @@ DEVICES = 50
 UP_TO_S = 2.5  # after the launch: a start takes about a second of it
 SHARE_STOPPED = 0.1
 SHARE_IN_THE_MIDST = 0.3
+SHARE_REBOOTED = 0.2
+SHARE_SYNCHRONISED = 0.5  # a boot lasts five starts
 
 pytestmark = pytest.mark.slow
 
@@ -46,20 +48,24 @@ def show(roof: Rooftop, verdict: Verdict) -> None:
     print(f"\nseed {SEED}: {verdict}\n  {pace}")  # noqa: T201 - this is what a soak is run for
 
 
-async def pull_the_plug(roof: Rooftop, rng: random.Random, times: int) -> None:
-    """Start it and end it, so many times: at any moment, in the midst of a delivery, and now and then in order."""
-    for _ in range(times):
+async def pull_the_plug(roof: Rooftop, rng: random.Random, kills: int) -> None:
+    """Start it and kill it, so many times: at any moment, or in the midst of a delivery. Now and then stop it too."""
+    for _ in range(kills):
         await roof.launch()
-        chance = rng.random()
-        if chance < SHARE_STOPPED:
+        if rng.random() < SHARE_STOPPED:
             await roof.answers()
             await asyncio.sleep(rng.uniform(0, 1))
             await roof.stop()
-            continue
-        await asyncio.sleep(rng.uniform(0, UP_TO_S))
-        if chance < SHARE_STOPPED + SHARE_IN_THE_MIDST:
+            await roof.launch()
+        await asyncio.sleep(rng.uniform(0, UP_TO_S / 2))
+        if rng.random() < SHARE_SYNCHRONISED:
+            roof.synchronise()
+        await asyncio.sleep(rng.uniform(0, UP_TO_S / 2))
+        if rng.random() < SHARE_IN_THE_MIDST:
             await roof.in_the_midst()
         await roof.kill()
+        if rng.random() < SHARE_REBOOTED:
+            roof.reboot()
 
 
 async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tmp_path, make_patient_mosquitto):
@@ -81,9 +87,7 @@ async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tm
             await roof.launch()
             await roof.calm_down()
         await roof.settle()
-    verdict = roof.judge.verdict(
-        expecting={"kills": KILLS // 2, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10}
-    )
+    verdict = roof.judge.verdict(expecting={"kills": KILLS, "repetitions": KILLS, "lost": 1, "copies": KILLS // 10})
     show(roof, verdict)
     assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"
     assert roof.orphans() == []
@@ -105,21 +109,24 @@ async def test_destinations_that_go_away_and_lie_cost_each_other_nothing(tmp_pat
         ]  # fmt: skip
         roof = Rooftop(tmp_path, fleet, sinks, rng, per_s=FRAMES_PER_S)
         running.push_async_callback(roof.leave)
-        liar.judge = roof.judge
+        liar.roof = roof
         for name, broker in (("city", city), ("depot", depot), ("farm", farm)):
             await running.enter_async_context(Platform(name, roof, broker.port).listening())
         for name in ("depot", "liar", "farm"):
             roof.judge.disturbed(name)
         async with roof.forwarder.at_work(roof.gateway.udp_port):
-            changing = asyncio.create_task(change_for_ever(road, liar, rng))
+            changing = asyncio.create_task(change_for_ever(road, depot, liar, rng))
             await pull_the_plug(roof, rng, FAR_SIDE_KILLS)
             changing.cancel()
+            await asyncio.wait([changing])
+            await asyncio.to_thread(depot.stop)  # wherever that left it
+            await asyncio.to_thread(depot.start)
             await roof.launch()
             liar.mood = Mood.HONEST
             for way in (road, blocked):
                 await way.becomes(Weather.FINE)
             await roof.calm_down()
         await roof.settle()
-    verdict = roof.judge.verdict(expecting={"kills": FAR_SIDE_KILLS // 2, "copies": 1, "refused": 1})
+    verdict = roof.judge.verdict(expecting={"kills": FAR_SIDE_KILLS, "copies": 1, "refused": 1})
     show(roof, verdict)
     assert verdict.clean, f"JUDGE_SEED={SEED} JUDGE_KILLS={KILLS}: {verdict}\n{roof.log}"
