@@ -151,7 +151,7 @@ class GatewayView:
         }
 
     def _sink_status(self, drain: Drain, now: Stamp) -> dict[str, Any]:
-        progress = self._store.progress(drain.name)
+        progress = self._store.remembered(drain.name)
         return {
             "name": drain.name,
             "state": drain.state,

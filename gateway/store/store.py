@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -125,6 +125,8 @@ class Store:
         self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
+        self._written: dict[str, Progress] = {}  # while a newer one is on its way to the disk
+        self._being_written: Counter[str] = Counter()
         self._dead_letters: dict[str, set[int]] = {}
         self.lost = self._cursors.lost()
         self.gaps = 0  # counters that were never heard, of the records kept since the start
@@ -310,6 +312,10 @@ class Store:
         self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
         return progress
 
+    def remembered(self, sink: str) -> Progress:
+        """Where a destination stands as a killed process would find it: what is shown may not be taken back."""
+        return self._written.get(sink, self._progress[sink])
+
     def progress(self, sink: str) -> Progress:
         """Where a destination stands now."""
         return self._progress[sink]
@@ -322,6 +328,8 @@ class Store:
         self, sink: str, change: Callable[[Progress], Progress], refused: Sequence[tuple[int, str]] = ()
     ) -> None:
         """Move a destination on; back once a killed process would find it."""
+        self._written.setdefault(sink, self._progress[sink])
+        self._being_written[sink] += 1
         progress = self._progress[sink] = change(self._progress[sink])
         epoch, now_us = self.epoch, time.time_ns() // 1000
 
@@ -334,7 +342,13 @@ class Store:
         dead.update(position for position, _ in refused)
         if len(dead) > MOST_DEAD_LETTERS:
             dead.intersection_update(sorted(dead)[-MOST_DEAD_LETTERS:])
-        await asyncio.shield(self._writer.call(write))
+        try:
+            await asyncio.shield(self._writer.call(write))
+        finally:
+            self._being_written[sink] -= 1
+            self._written[sink] = progress
+            if not self._being_written[sink]:
+                del self._written[sink]
 
     async def sent_again(
         self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
