@@ -21,6 +21,13 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Somebody sends a recorded frame, so many before the newest."""
+
+    back: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Time goes by."""
 
@@ -132,4 +139,4 @@ Mood = Break | Silence | TurnAway
 Befalls = Leave | Return | Mood | Slow
 Order = Pause | Resume | AskAgain
 Ending = Stop | Kill | PowerCut
-Event = Hear | Repeat | Pass | Tidy | Befalls | Order | Ending
+Event = Hear | Repeat | Replay | Pass | Tidy | Befalls | Order | Ending

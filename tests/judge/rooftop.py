@@ -91,9 +91,10 @@ class PacketForwarder(asyncio.DatagramProtocol):
         while True:
             self.sent += 1
             self._send(transport, self.sent)
-            if self._rng.random() < self._repeated:
-                # The newest frame of a device: an older one would be a replay.
+            if self._rng.random() < self._repeated:  # a device repeats its newest frame
                 self._send(transport, self.sent - self._rng.randrange(min(self.sent, self._fleet.devices)))
+            if self._rng.random() < self._repeated:  # somebody sends what he recorded
+                self._send(transport, self._rng.randint(1, self.sent))
             due_s += self._pause_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 

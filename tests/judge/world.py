@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from history import AskAgain, Hear, Kill, Pass, Pause, PowerCut, Repeat, Resume, Stop, Tidy
+from history import AskAgain, Hear, Kill, Pass, Pause, PowerCut, Repeat, Replay, Resume, Stop, Tidy
 from judge import Account, Arrival, Books, Judge, Loss, Verdict
 from patience import Pending, run_patiently
 from places import FarEnd, Place
@@ -193,7 +193,9 @@ class World:
             case Hear(frames):
                 await self._hear(frames)
             case Repeat():
-                await self._repeat()
+                await self._hear_again(self._numbers)
+            case Replay(back):
+                await self._hear_again(self._numbers - back)
             case Pass(seconds):
                 await asyncio.sleep(seconds)
             case Tidy():
@@ -309,9 +311,9 @@ class World:
             self._hear_one(self._numbers)
         await asyncio.sleep(0.001)
 
-    async def _repeat(self) -> None:
-        if self._numbers:
-            self._hear_one(self._numbers)
+    async def _hear_again(self, number: int) -> None:
+        if number > 0:
+            self._hear_one(number)
             await asyncio.sleep(0.001)
 
     def _hear_one(self, number: int) -> None:
