@@ -23,6 +23,10 @@ The console shows more where there is more. Each of these keys may be missing or
     store.state         `writing`, `failing` (the disk refuses, readings wait in memory), `full`; writing when missing
     store.evidence, sinks[].evidence, lns[].evidence          what went wrong, in a sentence
     store.max_bytes     the bound of `store.max_size`
+    radio.reread        readings made again of what was kept, by later keys or codecs; counted as heard and stored again
+    store.gaps          counters that were never heard, of what was kept since the start
+    store.losses, sinks[].losses             {reason: records} never stored; never delivered there
+    sinks[].paused, sinks[].resent           held by hand; records sent once more
     store.lost          records that damage cost
 
 A reading is a JSON object as in contract, section 4.
