@@ -124,7 +124,8 @@ class Drain:
         self._turns = asyncio.Semaphore()
         self._news: deque[tuple[str, Mapping[str, Any], asyncio.Future[None]]] = deque()
         self._news_came = asyncio.Event()
-        self._live_from = outbox.head  # positions above belong to the live lane
+        self._live_from = outbox.head  # the live lane has looked at everything up to here
+        self._border = outbox.head  # up to here it is the backlog lane's, whatever the live lane does meanwhile
         self._stirred = asyncio.Event()
         self._pause_asked = asyncio.Event()
         self.state = "connecting"
@@ -215,13 +216,27 @@ class Drain:
         waiting = self._progress.queued(self._outbox.head)
         # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
         self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
+        self._border = self._live_from
 
     def _lost(self, reason: SinkUnavailable, failures: int) -> None:
         self.state, self.evidence = "refused" if reason.alert else "unreachable", str(reason)
         log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s: %s", self.name, reason)
 
     async def _carry(self, link: Link) -> None:
-        """Run both lanes until the connection is lost."""
+        """Carry until the connection is lost."""
+        # In a task of its own: to Python 3.11 one whose TaskGroup has just failed is half cancelled, and would not hear
+        # of a stop that comes at this moment.
+        carrying = asyncio.ensure_future(self._run_duties(link))
+        try:
+            await asyncio.wait({carrying})
+        except asyncio.CancelledError:
+            carrying.cancel()
+            await asyncio.gather(carrying, return_exceptions=True)
+            raise
+        carrying.result()
+
+    async def _run_duties(self, link: Link) -> None:
+        """Both lanes, and what runs beside them."""
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -262,7 +277,7 @@ class Drain:
             batch = await self._outbox.read(after, self._half)
             behind = self._outbox.head - after > 2 * self._manners.in_flight
             if behind and batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
-                self._live_from = self._outbox.head
+                self._live_from = self._border = self._outbox.head
                 self._stirred.set()
                 continue
             self._live_from = batch.through
@@ -270,10 +285,9 @@ class Drain:
 
     async def _backlog_lane(self, link: Link) -> None:
         """What has waited, oldest first, up to where the live lane began."""
-        if self._progress.prefix < self._live_from:
+        if self._progress.prefix < self._border:
             await asyncio.sleep(self._rng.uniform(0, self._manners.backlog_delay_s))
-        after = self._progress.prefix
-        border = self._live_from
+        after, border = self._progress.prefix, self._border
         while True:
             while after < border:
                 batch = _up_to(await self._outbox.read(after, self._half), after, border)
@@ -283,7 +297,7 @@ class Drain:
             await self._send_again(link, self._stirred.is_set)
             await self._stirred.wait()
             self._stirred.clear()
-            after, border = self._progress.prefix, self._live_from
+            after, border = self._progress.prefix, self._border
 
     async def _strict_lane(self, link: Link) -> None:
         """Everything in order; what has waited obeys the backlog's rate."""
@@ -415,12 +429,9 @@ class Drain:
 
 async def _happened(event: asyncio.Event, within_s: float) -> None:
     """Wait for it, so long at most."""
-    # Not asyncio.timeout: to Python 3.11 a task whose TaskGroup has failed is half cancelled, and would be ended by it.
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=within_s)
-    finally:
-        waiting.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
 
 
 def age_s(heard: Stamp, now: Stamp) -> float:

@@ -36,6 +36,18 @@ async def test_a_pause_finishes_what_is_on_its_way_and_afterwards_nothing_arrive
 
 
 @told
+async def test_an_order_while_something_is_on_its_way_does_not_send_it_twice():
+    async with Story(manners=Manners(backlog_delay_s=0, in_flight=8)) as story:
+        story.city.takes_s = 2.0
+        await asyncio.sleep(1)
+        story.hear(4)
+        await asyncio.sleep(1)
+        change(story, lambda progress: progress.send_again(1, 4))  # nothing of it was sent yet, as far as anybody knows
+        await asyncio.sleep(20)
+        assert story.city.positions == [1, 2, 3, 4]
+
+
+@told
 async def test_a_destination_that_hangs_is_paused_all_the_same():
     async with Story() as story:
         story.city.takes_s = 3_600.0
