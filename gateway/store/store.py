@@ -573,6 +573,9 @@ class Store:
         if judgement.full != self._full:
             self._full = judgement.full
             log.warning("the store is full: new readings are refused" if self._full else "the store has room again")
+        if judgement.leave and self.known.unsaved:
+            # A part takes its counters along: a killed process would find none, and take a recording for a new frame.
+            await self._save_checkpoint()
         for part, reason in judgement.leave:
             await self._let_go(part, reason)
         if self._refused:
