@@ -99,7 +99,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
             for sink, manners in parts.sinks(settings, eui)
-            if store.subscribe(sink.name)
+            if store.subscribe(sink.name, manners.takes)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
@@ -147,8 +147,8 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
         store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        for name in settings.sink:
-            store.subscribe(name)
+        for name, sink in settings.sink.items():
+            store.subscribe(name, parts.manners(sink).takes)
         yield _control(settings, store, decoder)
 
 

@@ -125,6 +125,7 @@ class Store:
         self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
+        self._takes: dict[str, Callable[[Record], bool]] = {}
         self._written: dict[str, Progress] = {}  # while a newer one is on its way to the disk
         self._being_written: Counter[str] = Counter()
         self._dead_letters: dict[str, set[int]] = {}
@@ -304,11 +305,16 @@ class Store:
 
     # --- the way out
 
-    def subscribe(self, sink: str) -> Progress:
-        """Where a destination stands; a new one gets everything from now on."""
-        progress = self._cursors.load(sink, self.epoch) or Progress.starting_at(self.head)
-        self._cursors.save(self.epoch, [(sink, progress)])
-        self._progress[sink] = progress
+    def subscribe(self, sink: str, takes: Callable[[Record], bool] = lambda _: True) -> Progress:
+        """Where a destination stands; a new one gets everything from now on. `takes`: which records are for it.
+
+        A new one is remembered for good: forgotten by a power cut, it would be new again and get nothing of before.
+        """
+        progress = self._cursors.load(sink, self.epoch)
+        if progress is None:
+            progress = Progress.starting_at(self.head)
+            self._cursors.save_for_good(self.epoch, [(sink, progress)], ())
+        self._progress[sink], self._takes[sink] = progress, takes
         self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
         return progress
 
@@ -607,8 +613,12 @@ class Store:
             if batch.through <= after:
                 return
             for record in batch.records:
-                if record.position <= part.last and not self._progress[sink].is_settled(record.position):
+                if record.position > part.last or self._progress[sink].is_settled(record.position):
+                    continue
+                if self._takes[sink](record):
                     losses.add(sink, record.reading, reason)
+                else:
+                    self._progress[sink] = self._progress[sink].skip(record.position, record.position)
             after = batch.through
 
     def _closed_parts(self) -> list[Part]:

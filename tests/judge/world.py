@@ -215,7 +215,7 @@ class World:
         store = Store.open(folder, EUI, commit_interval_s=0.0, limits=LIMITS)
         await self._opened.enter_async_context(store)
         for place in self._places:
-            store.subscribe(place.name)
+            store.subscribe(place.name, place.manners.takes)
         patient, radio = _Patient(store, self._pending), _Radio()
         line = UplinkLine(radio, Network(region_named("EU868")), patient, _Talkative(), self)
         duties = {"line": line.run()}

@@ -144,3 +144,14 @@ async def test_counters_outlive_the_part_that_held_them(folder, tmp_path_factory
         shutil.copytree(folder, kept_by_kill, dirs_exist_ok=True)
     async with opened(kept_by_kill) as store:
         assert store.counters()[quiet.dev_eui] == 77
+
+
+async def test_what_was_not_for_a_destination_is_no_loss_of_it(folder):
+    async with opened(folder) as store:
+        store.subscribe("glass", lambda record: record.reading.tags == {"kind": "glass"})
+        store.subscribe("water", lambda record: record.reading.tags == {"kind": "water"})
+        await fill(store, 20_000)
+        left = part_files(folder / "log")[0].first_position - 1
+        glass, water = store.progress("glass"), store.progress("water")
+        assert (glass.given_up, glass.skipped, water.given_up, water.skipped) == (left, 0, 0, left)
+        assert {loss.sink for loss in await store.losses()} == {"glass"}
