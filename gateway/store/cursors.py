@@ -22,6 +22,7 @@ Range = tuple[int, int]  # first and last position, both included
 PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
+BOOTS_REMEMBERED = 2  # the clock tells of one, until it has remembered that it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Progress:
     again: tuple[Range, ...] = ()  # asked for once more, or corrected since: sent beside everything else
     resent: int = 0
     paused: bool = False
+    corrected: tuple[str, ...] = ()  # the last boots whose readings were asked for again, with a better date
 
     @classmethod
     def starting_at(cls, head: int) -> Self:
@@ -91,6 +93,13 @@ class Progress:
         furthest = max([self.prefix, *(island[1] for island in self.islands)])
         wanted = [(first, min(last, furthest)) for first, last in ranges if first <= min(last, furthest)]
         return replace(self, again=_merged([*self.again, *wanted])) if wanted else self
+
+    def correct(self, boot_id: str, positions: Iterable[int]) -> Progress:
+        """The time of a boot became known: what of it was sent is wanted once more. Told again, it is the same."""
+        if boot_id in self.corrected:
+            return self
+        after = self.send_all_again((position, position) for position in positions if self.is_settled(position))
+        return replace(after, corrected=(*self.corrected, boot_id)[-BOOTS_REMEMBERED:])
 
     def sent_again(self, through: int, records: int, recovered: int = 0) -> Progress:
         """What was wanted once more is sent up to here; `recovered` of the records had been given up, and arrived."""
@@ -184,6 +193,7 @@ class CursorFile:
         facts = orjson.loads(row[0])
         for name in ("islands", "again"):
             facts[name] = tuple((first, last) for first, last in facts.get(name, ()))
+        facts["corrected"] = tuple(facts.get("corrected", ()))
         return Progress(**facts)
 
     def save(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:

@@ -418,7 +418,9 @@ class Store:
             upper -= DATE_BACK_SLICE
         self._newest.clear()
         for sink in self._progress:
-            await self.ask(sink, partial(_again, undated))
+            await self.ask(sink, lambda progress: progress.correct(found.boot_id, undated))
+        # For good: the clock will remember that it told, and does not tell again.
+        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, [*self._progress.items()], ()))
         if undated:
             log.info("the time is known: %d readings are dated back, and corrected where they had left", len(undated))
 
@@ -695,10 +697,6 @@ class Store:
 
 def _as_it_is(stamp: Stamp) -> Stamp:
     return stamp
-
-
-def _again(positions: Sequence[int], progress: Progress) -> Progress:
-    return progress.send_all_again((position, position) for position in positions if progress.is_settled(position))
 
 
 def _sighting(reading: Reading) -> Sighting:

@@ -70,3 +70,11 @@ def test_only_what_was_sent_is_sent_again_and_each_position_once(ranges, sent):
 def test_a_dead_letter_that_was_taken_keeps_the_books_right():
     progress = Progress.starting_at(0).acknowledge([1, 3]).give_up([2]).send_again(2, 2).sent_again(2, 1, recovered=1)
     assert (progress.acknowledged, progress.given_up, progress.resent, progress.balance(3)) == (3, 0, 1, 0)
+
+
+def test_a_boot_whose_time_became_known_is_sent_again_once_however_often_that_is_told():
+    progress = Progress.starting_at(0).acknowledge([1, 2, 4]).correct("boot", [1, 2, 3])
+    assert progress.again == ((1, 2),)  # the third has not left yet: it leaves with its date
+    sent = progress.sent_again(2, 2)
+    assert sent.correct("boot", [1, 2, 3]) == sent
+    assert sent.correct("next boot", [4]).again == ((4, 4),)
