@@ -202,9 +202,12 @@ async def _wait_for_the_disk(
 
 
 def _trusted_utc_us(clock: Clock) -> int | None:
-    """The date, if it can be trusted: only then may anything be called old."""
+    """The date, if it can be trusted: only then may anything be called old.
+
+    And not before what has a better date now was asked for again: what left the store could not be sent with it.
+    """
     now = clock.stamp()
-    return now.utc_us if now.quality in {TimeQuality.NTP, TimeQuality.GPS} else None
+    return now.utc_us if now.quality in {TimeQuality.NTP, TimeQuality.GPS} and clock.has_told else None
 
 
 def _catalogue(settings: Settings) -> Catalogue:

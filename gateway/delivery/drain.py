@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.delivery.pace import Limiter, backoff_s
 from gateway.delivery.sink import SinkUnavailable
 from gateway.forecast import Pace
+from gateway.model import UNDATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,7 @@ class Progress(Protocol):
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
     def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
+    def sent_undated(self, sent: Sequence[tuple[int, str]], span: tuple[int, int], /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
@@ -357,9 +359,9 @@ class Drain:
                 try:
                     refused = await link.deliver([self._aged(record) for record in wanted])
                 except SinkUnavailable as reason:
-                    confirmed = reason.acknowledged
+                    confirmed = [record for record in wanted if record.position in reason.acknowledged]
                     if confirmed:
-                        await self._outbox.settle(self.name, lambda progress: progress.acknowledge(confirmed))
+                        await self._outbox.settle(self.name, partial(_arrived, confirmed))
                     raise
             await self._settle(after, batch, wanted, refused)
 
@@ -367,9 +369,10 @@ class Drain:
         """Everything between `after` and the end of the batch is settled now, one way or the other."""
         sent = [record.position for record in wanted]
         gone = {refusal.position for refusal in refused}
+        taken = [record for record in wanted if record.position not in gone]
 
         def change(progress: Progress) -> Progress:
-            progress = progress.acknowledge([position for position in sent if position not in gone])
+            progress = _arrived(taken, progress, (after + 1, batch.through))
             progress = progress.give_up([*gone])
             for first, last in batch.lost:
                 progress = progress.give_up_range(first, last)
@@ -380,6 +383,8 @@ class Drain:
         for refusal in refused:
             log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
         await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])
+        if self._progress.again:
+            self._stirred.set()  # the time became known while this was on its way
 
     async def _send_again(self, link: Link, something_new: Callable[[], bool]) -> None:
         """What was asked for once more, oldest first, at the backlog's rate, while nothing waits for its first time."""
@@ -432,6 +437,17 @@ async def _happened(event: asyncio.Event, within_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await event.wait()
+
+
+def _arrived(records: Sequence[Record], progress: Progress, span: tuple[int, int] | None = None) -> Progress:
+    """These were confirmed. `span` is where nothing else was sent, so that few ranges say what has no date yet."""
+    progress = progress.acknowledge([record.position for record in records])
+    undated = [
+        (record.position, record.reading.heard.boot_id)
+        for record in records
+        if record.reading.heard.quality in UNDATED
+    ]
+    return progress.sent_undated(undated, span or (undated[0][0], undated[-1][0])) if undated else progress
 
 
 def age_s(heard: Stamp, now: Stamp) -> float:

@@ -57,7 +57,8 @@ class Progress:
     again: tuple[Range, ...] = ()  # asked for once more, or corrected since: sent beside everything else
     resent: int = 0
     paused: bool = False
-    corrected: tuple[str, ...] = ()  # the last boots whose readings were asked for again, with a better date
+    guessed: tuple[Range, ...] = ()  # where readings went out without a date to trust
+    corrected: tuple[str, ...] = ()  # the last boots of which such readings were asked for again, with their dates
 
     @classmethod
     def starting_at(cls, head: int) -> Self:
@@ -94,12 +95,26 @@ class Progress:
         wanted = [(first, min(last, furthest)) for first, last in ranges if first <= min(last, furthest)]
         return replace(self, again=_merged([*self.again, *wanted])) if wanted else self
 
-    def correct(self, boot_id: str, positions: Iterable[int]) -> Progress:
-        """The time of a boot became known: what of it was sent is wanted once more. Told again, it is the same."""
+    def sent_undated(self, sent: Sequence[tuple[int, str]], span: Range) -> Progress:
+        """These (position and boot) went out without a date to trust, somewhere in `span`, which holds nothing else.
+
+        Those of a boot whose time has become known meanwhile are wanted once more, the others when it does.
+        """
+        known = [position for position, boot_id in sent if boot_id in self.corrected]
+        after = self.send_all_again((position, position) for position in known)
+        return after if len(known) == len(sent) else replace(after, guessed=_merged([*self.guessed, span]))
+
+    def correct(self, boot_id: str, positions: Sequence[int]) -> Progress:
+        """The time of a boot became known: what of it went out without is wanted once more. Told again, it is done."""
         if boot_id in self.corrected:
             return self
-        after = self.send_all_again((position, position) for position in positions if self.is_settled(position))
-        return replace(after, corrected=(*self.corrected, boot_id)[-BOOTS_REMEMBERED:])
+        last = max(positions, default=0)
+        after = self.send_all_again((position, position) for position in positions if _holds(self.guessed, position))
+        return replace(
+            after,
+            guessed=tuple((max(first, last + 1), end) for first, end in self.guessed if end > last),
+            corrected=(*self.corrected, boot_id)[-BOOTS_REMEMBERED:],
+        )
 
     def sent_again(self, through: int, records: int, recovered: int = 0) -> Progress:
         """What was wanted once more is sent up to here; `recovered` of the records had been given up, and arrived."""
@@ -123,10 +138,7 @@ class Progress:
 
     def is_settled(self, position: int) -> bool:
         """Whether a position needs nothing more."""
-        if position <= self.prefix:
-            return True
-        index = bisect_right(self.islands, (position, _END)) - 1
-        return index >= 0 and position <= self.islands[index][1]
+        return position <= self.prefix or _holds(self.islands, position)
 
     def queued(self, head: int) -> int:
         """How many positions up to `head` still wait."""
@@ -162,6 +174,11 @@ def _ranges(positions: Iterable[int]) -> tuple[Range, ...]:
     return _merged((position, position) for position in positions)
 
 
+def _holds(ranges: Sequence[Range], position: int) -> bool:
+    index = bisect_right(ranges, (position, _END)) - 1
+    return index >= 0 and position <= ranges[index][1]
+
+
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
     """The same positions as few ranges in order."""
     found: list[Range] = []
@@ -191,7 +208,7 @@ class CursorFile:
         if row is None:
             return None
         facts = orjson.loads(row[0])
-        for name in ("islands", "again"):
+        for name in ("islands", "again", "guessed"):
             facts[name] = tuple((first, last) for first, last in facts.get(name, ()))
         facts["corrected"] = tuple(facts.get("corrected", ()))
         return Progress(**facts)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from gateway.errors import StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
-from gateway.model import GatewayEui, Record, Refusal, TimeQuality
+from gateway.model import UNDATED, GatewayEui, Record, Refusal
 from gateway.store.cursors import MOST_DEAD_LETTERS, CursorFile, Loss, Progress
 from gateway.store.devices import DeviceRegistry, DeviceRow, DeviceUnknown, copy_registry
 from gateway.store.known import KnownDevices, Sighting
@@ -54,7 +54,6 @@ TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live deliver
 RECALLED_RECORDS = 50
 FOLLOW_REGISTRY_S = 1.0  # a changed device is known within two seconds
 DATE_BACK_SLICE = 500
-UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
@@ -540,7 +539,10 @@ class Store:
             if session_id:
                 self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
-                self._progress[sink] = self._progress[sink].acknowledge([position])
+                progress = self._progress[sink].acknowledge([position])
+                if reading.heard.quality in UNDATED:
+                    progress = progress.sent_undated([(position, reading.heard.boot_id)], (position, position))
+                self._progress[sink] = progress
         for arrival in self._arrivals:
             if not arrival.done():
                 arrival.set_result(None)

@@ -72,9 +72,11 @@ def test_a_dead_letter_that_was_taken_keeps_the_books_right():
     assert (progress.acknowledged, progress.given_up, progress.resent, progress.balance(3)) == (3, 0, 1, 0)
 
 
-def test_a_boot_whose_time_became_known_is_sent_again_once_however_often_that_is_told():
-    progress = Progress.starting_at(0).acknowledge([1, 2, 4]).correct("boot", [1, 2, 3])
-    assert progress.again == ((1, 2),)  # the third has not left yet: it leaves with its date
-    sent = progress.sent_again(2, 2)
-    assert sent.correct("boot", [1, 2, 3]) == sent
-    assert sent.correct("next boot", [4]).again == ((4, 4),)
+def test_what_went_out_without_a_date_is_sent_again_once_the_time_of_its_boot_is_known():
+    progress = Progress.starting_at(0).acknowledge([1, 2, 4]).sent_undated([(1, "boot"), (2, "boot")], (1, 3))
+    known = progress.correct("boot", [1, 2, 4, 5])  # the fourth had its date, the fifth leaves with it
+    assert (known.again, known.guessed) == (((1, 2),), ())
+    sent = known.sent_again(2, 2)
+    assert sent.correct("boot", [1, 2, 4, 5]) == sent  # told again, after a kill
+    assert sent.acknowledge([5]).sent_undated([(5, "boot")], (5, 5)).again == ((5, 5),)  # it was on its way meanwhile
+    assert sent.sent_undated([(6, "next")], (6, 6)).correct("boot", [1]).guessed == ((6, 6),)
