@@ -116,11 +116,12 @@ class MemoryOutbox:
         await asyncio.sleep(0)
 
     async def sent_again(
-        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+        self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None:
         dead = {position for _, position, _ in self.dead_letters}
-        recovered = dead.intersection(delivered)
-        self._progress[sink] = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        recovered = dead.intersection(record.position for record in delivered)
+        progress = self._progress[sink].sent_again(span, len(delivered), len(recovered))
+        self._progress[sink] = progress.note_dates(delivered, span)
         self.dead_letters = [letter for letter in self.dead_letters if letter[1] not in recovered]
         await asyncio.sleep(0)
 

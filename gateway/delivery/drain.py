@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.delivery.pace import Limiter, backoff_s
 from gateway.delivery.sink import SinkUnavailable
 from gateway.forecast import Pace
-from gateway.model import UNDATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +51,7 @@ class Progress(Protocol):
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
     def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
-    def sent_undated(self, sent: Sequence[tuple[int, str]], span: tuple[int, int], /) -> Progress: ...
+    def note_dates(self, sent: Sequence[Record], span: tuple[int, int], /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
@@ -82,7 +81,7 @@ class Outbox(Protocol):
         self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
     ) -> None: ...
     async def sent_again(
-        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+        self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None: ...
 
 
@@ -372,7 +371,8 @@ class Drain:
         taken = [record for record in wanted if record.position not in gone]
 
         def change(progress: Progress) -> Progress:
-            progress = _arrived(taken, progress, (after + 1, batch.through))
+            progress = progress.acknowledge([record.position for record in taken])
+            progress = progress.note_dates(taken, (after + 1, batch.through))
             progress = progress.give_up([*gone])
             for first, last in batch.lost:
                 progress = progress.give_up_range(first, last)
@@ -396,8 +396,8 @@ class Drain:
             async with self._turns:
                 refused = await link.deliver([self._aged(record) for record in wanted]) if wanted else ()
                 reasons = {refusal.position: refusal.reason for refusal in refused}
-                delivered = [record.position for record in wanted if record.position not in reasons]
-                await self._outbox.sent_again(self.name, batch.through, delivered, [*reasons.items()])
+                delivered = [record for record in wanted if record.position not in reasons]
+                await self._outbox.sent_again(self.name, (first, batch.through), delivered, [*reasons.items()])
 
     def _wants(self, record: Record) -> bool:
         return self._manners.takes(record) and not self._progress.is_settled(record.position)
@@ -439,15 +439,10 @@ async def _happened(event: asyncio.Event, within_s: float) -> None:
             await event.wait()
 
 
-def _arrived(records: Sequence[Record], progress: Progress, span: tuple[int, int] | None = None) -> Progress:
-    """These were confirmed. `span` is where nothing else was sent, so that few ranges say what has no date yet."""
-    progress = progress.acknowledge([record.position for record in records])
-    undated = [
-        (record.position, record.reading.heard.boot_id)
-        for record in records
-        if record.reading.heard.quality in UNDATED
-    ]
-    return progress.sent_undated(undated, span or (undated[0][0], undated[-1][0])) if undated else progress
+def _arrived(records: Sequence[Record], progress: Progress) -> Progress:
+    """These were confirmed before the connection broke."""
+    positions = [record.position for record in records]
+    return progress.acknowledge(positions).note_dates(records, (positions[0], positions[-1]))
 
 
 def age_s(heard: Stamp, now: Stamp) -> float:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
+from gateway.model import UNDATED
 from gateway.store.database import open_database, open_readonly
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from gateway.model import Record
 
 FILE_NAME = "cursors.sqlite3"
 
@@ -95,14 +98,19 @@ class Progress:
         wanted = [(first, min(last, furthest)) for first, last in ranges if first <= min(last, furthest)]
         return replace(self, again=_merged([*self.again, *wanted])) if wanted else self
 
-    def sent_undated(self, sent: Sequence[tuple[int, str]], span: Range) -> Progress:
-        """These (position and boot) went out without a date to trust, somewhere in `span`, which holds nothing else.
+    def note_dates(self, sent: Sequence[Record], span: Range) -> Progress:
+        """These went out as they are, and nothing else in `span` did.
 
-        Those of a boot whose time has become known meanwhile are wanted once more, the others when it does.
+        Those without a date to trust are wanted once more: at once, when the time of their boot has become known while
+        they were on their way, else when it does.
         """
-        known = [position for position, boot_id in sent if boot_id in self.corrected]
+        if not sent:  # it belongs to what lies before it: few ranges, whatever the destination takes
+            guessed = [(first, span[1] if last == span[0] - 1 else last) for first, last in self.guessed]
+            return replace(self, guessed=_merged(guessed))
+        undated = [record for record in sent if record.reading.heard.quality in UNDATED]
+        known = [record.position for record in undated if record.reading.heard.boot_id in self.corrected]
         after = self.send_all_again((position, position) for position in known)
-        return after if len(known) == len(sent) else replace(after, guessed=_merged([*self.guessed, span]))
+        return after if len(known) == len(undated) else replace(after, guessed=_merged([*self.guessed, span]))
 
     def correct(self, boot_id: str, positions: Sequence[int]) -> Progress:
         """The time of a boot became known: what of it went out without is wanted once more. Told again, it is done."""
@@ -116,12 +124,13 @@ class Progress:
             corrected=(*self.corrected, boot_id)[-BOOTS_REMEMBERED:],
         )
 
-    def sent_again(self, through: int, records: int, recovered: int = 0) -> Progress:
-        """What was wanted once more is sent up to here; `recovered` of the records had been given up, and arrived."""
-        rest = tuple((max(first, through + 1), last) for first, last in self.again if last > through)
+    def sent_again(self, span: Range, records: int, recovered: int = 0) -> Progress:
+        """What was wanted of these once more is sent; `recovered` of the records had been given up, and arrived."""
+        before = [(first, min(last, span[0] - 1)) for first, last in self.again if first < span[0]]
+        behind = [(max(first, span[1] + 1), last) for first, last in self.again if last > span[1]]
         return replace(
             self,
-            again=rest,
+            again=(*before, *behind),
             resent=self.resent + records,
             acknowledged=self.acknowledged + recovered,
             given_up=self.given_up - recovered,

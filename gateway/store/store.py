@@ -356,12 +356,13 @@ class Store:
                 del self._written[sink]
 
     async def sent_again(
-        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+        self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None:
-        """What was wanted once more went out up to here; a dead letter that is taken at last counts as acknowledged."""
-        epoch, now_us, recovered = self.epoch, time.time_ns() // 1000, self._dead_letters[sink].intersection(delivered)
+        """What was wanted of a span once more went out; a dead letter that is taken at last counts as acknowledged."""
+        epoch, now_us = self.epoch, time.time_ns() // 1000
+        recovered = self._dead_letters[sink].intersection(record.position for record in delivered)
         self._dead_letters[sink] -= recovered
-        progress = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        progress = self._progress[sink].sent_again(span, len(delivered), len(recovered)).note_dates(delivered, span)
         self._progress[sink] = progress
 
         def write() -> None:
@@ -404,7 +405,7 @@ class Store:
         undated: list[int] = []
         upper, seen_boot = self.head, False
         while upper > 0:
-            batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), DATE_BACK_SLICE)
+            batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), upper)
             of_boot = [(position, heard) for position, heard in batch if heard.boot_id == found.boot_id]
             undated += [
                 position
@@ -423,13 +424,15 @@ class Store:
         if undated:
             log.info("the time is known: %d readings are dated back, and corrected where they had left", len(undated))
 
-    async def _read_raw(self, after: int, limit: int) -> list[tuple[int, Stamp]]:
+    async def _read_raw(self, after: int, through: int) -> list[tuple[int, Stamp]]:
         """Positions with the stamps they were kept with."""
         found = []
-        for position, body in await self._rows(after, limit):
-            with suppress(UnknownLayout):
-                if body is not None:
-                    found.append((position, decode(body).heard))
+        while after < through and (rows := await self._rows(after, through - after)):  # a part at a time
+            after = rows[-1][0]
+            for position, body in rows:
+                with suppress(UnknownLayout):
+                    if body is not None:
+                        found.append((position, decode(body).heard))
         return found
 
     async def beyond(self, position: int) -> None:
@@ -539,10 +542,9 @@ class Store:
             if session_id:
                 self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
+                sent = Record(self.gateway_eui, self.epoch, position, reading)
                 progress = self._progress[sink].acknowledge([position])
-                if reading.heard.quality in UNDATED:
-                    progress = progress.sent_undated([(position, reading.heard.boot_id)], (position, position))
-                self._progress[sink] = progress
+                self._progress[sink] = progress.note_dates([sent], (position, position))
         for arrival in self._arrivals:
             if not arrival.done():
                 arrival.set_result(None)
