@@ -13,7 +13,7 @@ export PYTHON
 export PIP_USER := 0
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help run test check bench format lock clean FORCE
+.PHONY: help run test soak check bench format lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ run: .venv/run ## the demo: a small city reports, decoded, until Ctrl-C
 test: .venv/dev ## every test, with real servers
 	@requirements/debian.sh $(servers) || echo 'Without them, the tests that need them are skipped.' >&2
 	@$(python) -m pytest -n auto $(ARGS)
+
+# Each seed is another story; what has happened is told again with its seed, kills at the process as nearly as can be.
+soak: .venv/dev ## the judge for half an hour: KILLS=500 LIVES=100 HISTORIES=1000 SEED=...
+	@requirements/debian.sh mosquitto=mosquitto
+	@JUDGE_KILLS=$(or $(KILLS),500) JUDGE_LIVES=$(or $(LIVES),100) JUDGE_HISTORIES=$(or $(HISTORIES),1000) \
+	    JUDGE_SEED=$(SEED) $(python) -m pytest -q -s --show-capture=no tests/judge $(ARGS)
 
 check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 	@$(python) -m ruff format --check .

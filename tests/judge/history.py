@@ -39,6 +39,11 @@ class Tidy:
     """The store lets go of what it need not, or can not, keep any longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """The machine learns the time, if it does not know it: after a power cut it woke up in 1970."""
+
+
 # --- how it ends, and begins again
 
 
@@ -139,4 +144,4 @@ Mood = Break | Silence | TurnAway
 Befalls = Leave | Return | Mood | Slow
 Order = Pause | Resume | AskAgain
 Ending = Stop | Kill | PowerCut
-Event = Hear | Repeat | Replay | Pass | Tidy | Befalls | Order | Ending
+Event = Hear | Repeat | Replay | Pass | Tidy | Learn | Befalls | Order | Ending

@@ -10,134 +10,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from verdict import Law, Verdict, Violation, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from evidence import Account, Arrival, Books, Key, Loss, Terms
     from fleet import Fleet
-
-    from gateway.model import Record
 
 LATE_AFTER_US = 5_000_000  # contract, small print: `late` is true when a record waited more than 5 s
 LEARNS_WITHIN_US = 5_000_000  # the gateway looks at the machine's clock each second
 STOP_WITHIN_US = 10_000_000  # contract, section 2: Ctrl-C and SIGTERM stop cleanly within 10 s
-SHOWN = 12  # violations of one law that are told one by one
-
-Key = tuple[str, int]  # a record: epoch of the store, position
-
-
-class Law(StrEnum):
-    """What the gateway promises."""
-
-    CONSERVATION = "conservation"  # promised is delivered, queued, or given up with a reason
-    NO_INVENTION = "no invention"  # delivered was handed out
-    IDENTITY = "identity"  # a record id names one frame for ever, and a frame is kept once
-    INTEGRITY = "integrity"  # a body is the one made from its number
-    DUPLICATION = "bounded duplication"  # an interruption repeats at most what was in flight
-    ORDER = "order"  # counters ascend with positions, positions ascend in each lane
-    LIVENESS = "liveness"  # once trouble is over, what is fresh arrives
-    HONEST_TIME = "honest time"  # a time is as good as it says
-    LOSS_WINDOW = "loss window"  # a kill costs only what was heard just before
-    STOP = "stop"  # when told to, it stops in order and in time
-    BALANCE = "balance"  # the gateway's books agree with themselves and with what was seen
-    USEFULNESS = "usefulness"  # a run in which nothing happened proves nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise, who broke it, and how."""
-
-    law: Law
-    subject: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.law} [{self.subject}]: {self.detail}"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A reading as it came out: at a destination, or where the gateway shows what it keeps."""
-
-    record_id: str
-    frame_id: str
-    dev_eui: str
-    f_cnt: int
-    f_port: int | None
-    payload: bytes
-    gap_before: int
-    time_us: int
-    uncertainty_ms: int | None  # None: it claims nothing
-    late: bool
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """A record on its way."""
-        reading, heard = record.reading, record.reading.heard
-        return cls(
-            record.record_id, reading.frame_id, str(reading.dev_eui), reading.f_cnt, reading.f_port, reading.payload,
-            reading.gap_before, heard.utc_us, heard.uncertainty_ms, record.late,
-        )  # fmt: skip
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any], time_us: int) -> Self:
-        """A reading in the gateway's own JSON; `time_us` is what its `time` says."""
-        return cls(
-            facts["record_id"], facts["id"], facts["dev_eui"], facts["f_cnt"], facts["f_port"],
-            bytes.fromhex(facts["payload"]), facts["gap_before"], time_us, facts["time_uncertainty_ms"], facts["late"],
-        )  # fmt: skip
-
-    @property
-    def key(self) -> Key:
-        """Epoch and position."""
-        _, epoch, position = self.record_id.rsplit("-", 2)
-        return epoch, int(position)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one destination was promised."""
-
-    in_flight: int = 32
-    lanes: int = 2  # 1: strict order
-    wants: Callable[[int], bool] = lambda _: True  # which numbers are for it
-    carried_within_us: int | None = None  # what is not late arrives so soon after 5 s; None: its way may be blocked
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What the gateway says of itself when everything is at rest."""
-
-    heard: int
-    stored: int
-    filtered: int
-    dropped: int
-    balance: int
-    sinks: Mapping[str, Account]
-    losses: Sequence[Loss] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the gateway says of a destination."""
-
-    acknowledged: int
-    queued: int
-    given_up: int
-    skipped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What the gateway says that a destination will never get of a device, because it left the store."""
-
-    destination: str
-    dev_eui: str
-    counters: range
-    records: int
 
 
 @dataclass(slots=True)
@@ -149,7 +35,7 @@ class _Destination:
     connection: int = 0
     disturbances: int = 0
     seen: dict[Key, int] = field(default_factory=dict)  # the connection of the last copy
-    corrected: dict[Key, int] = field(default_factory=dict)  # the connection of the last correction
+    undated: set[Key] = field(default_factory=set)  # whose newest copy claims no time
     first: list[Key] = field(default_factory=list)  # in the order of first deliveries
     copies: int = 0
     repeated: Counter[int] = field(default_factory=Counter)  # copies by the connection whose end repeated them
@@ -160,35 +46,6 @@ class _Destination:
     repeated_by_cuts: int = 0
     corrections: int = 0
     waits_us: dict[int, int] = field(default_factory=dict)  # number: from hand-out to first delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the judge found. `facts` are figures for people, and what usefulness is measured by."""
-
-    violations: Sequence[Violation]
-    facts: Mapping[str, Any]
-
-    @property
-    def clean(self) -> bool:
-        """Whether every promise was kept."""
-        return not self.violations
-
-    @property
-    def broken(self) -> set[Law]:
-        """The promises that were not."""
-        return {violation.law for violation in self.violations}
-
-    def __str__(self) -> str:
-        """For people: what was broken, a few examples of each, and the figures."""
-        lines = []
-        for law in Law:
-            found = [violation for violation in self.violations if violation.law is law]
-            lines += map(str, found[:SHOWN])
-            if len(found) > SHOWN:
-                lines.append(f"{law}: and {len(found) - SHOWN} more")
-        lines += [f"  {name}: {value}" for name, value in self.facts.items()]
-        return "\n".join(["clean" if self.clean else "BROKEN", *lines])
 
 
 class Judge:
@@ -216,8 +73,10 @@ class Judge:
         self._record_of: dict[int, Key] = {}
         self._gaps: dict[Key, tuple[int, int]] = {}  # counter and the gap it claims
         self._promised: dict[str, int] = {}  # epoch: highest position shown as durable
+        self._left: dict[str, int] = {}  # epoch: up to where records left the store for want of room
         self._unsure_since_us: int | None = None
         self._unsure_us: list[tuple[int, int]] = []  # when it did not know the time, and learnt it later
+        self._dated_us: set[tuple[int, int]] = set()  # those of which it has sent a better date
         self._calm_us: int | None = None
         self._books: Books | None = None
         self._violations: list[Violation] = []
@@ -278,8 +137,10 @@ class Judge:
     # --- what the gateway says
 
     def acknowledged(self, number: int, at_us: int) -> None:
-        """The gateway said that it heard the frame."""
-        self._acknowledged_us.setdefault(number, at_us)
+        """The gateway said that it heard the frame sent then; it owes nothing for one of which it heard the next."""
+        following = self._handed_us.get(number + self.fleet.devices)
+        if following is None or at_us < following[0]:
+            self._acknowledged_us.setdefault(number, at_us)
 
     def promised(self, arrival: Arrival) -> None:
         """The gateway showed this reading as kept."""
@@ -288,6 +149,10 @@ class Judge:
     def promised_through(self, epoch: str, head: int) -> None:
         """The gateway says that its log is durable up to this position."""
         self._promised[epoch] = max(head, self._promised.get(epoch, 0))
+
+    def left(self, epoch: str, through: int) -> None:
+        """For want of room these left the store: whatever was sent of them, nothing more of them can be."""
+        self._left[epoch] = max(through, self._left.get(epoch, 0))
 
     def rests(self, books: Books) -> None:
         """Nothing is under way any more, and these are the books."""
@@ -312,24 +177,25 @@ class Judge:
             to.waits_us[number] = at_us - self._handed_us[number][0]
             if not to.terms.wants(number):
                 self._break(Law.NO_INVENTION, destination, f"got frame {number}, which is not for it")
-        elif self._may_correct(to, key, number, arrival):
+        elif key in to.undated and arrival.uncertainty_ms is not None and (span := self._unsure(number)):
+            self._dated_us.add(span)
             to.corrections += 1
-            to.corrected[key] = to.connection
         elif key not in to.resent:
             self._take_copy(to, key)
         to.seen[key] = to.connection
+        (to.undated.add if arrival.uncertainty_ms is None else to.undated.discard)(key)
 
-    def _may_correct(self, to: _Destination, key: Key, number: int, arrival: Arrival) -> bool:
-        """Whether a copy brings a date that was not known when its frame was heard. Once on a connection is enough."""
-        if arrival.uncertainty_ms is None or to.corrected.get(key) == to.connection:
-            return False
-        return any(first <= self._handed_us[number][0] <= last for first, last in self._unsure_us)
+    def _unsure(self, number: int) -> tuple[int, int] | None:
+        """When the gateway heard this frame without knowing the time, and learnt it: from when to when."""
+        times_us = self._handed_us[number]
+        return next((span for span in self._unsure_us if any(span[0] <= at_us <= span[1] for at_us in times_us)), None)
 
     def _take_copy(self, to: _Destination, key: Key) -> None:
         to.copies += 1
         last_on = to.seen[key]
         if last_on == to.connection:
-            self._break(Law.DUPLICATION, to.name, f"got {key[0]}-{key[1]} twice on one connection")
+            what = f"got {key[0]}-{key[1]} (frame {self._frame_of[key]}) twice on one connection"
+            self._break(Law.DUPLICATION, to.name, what)
         elif last_on <= to.forgotten_through:
             to.repeated_by_cuts += 1
         else:
@@ -344,6 +210,9 @@ class Judge:
         self._destinations[destination].turned_away.add((epoch, position))
 
     # --- judging what can be judged at once
+
+    def _count(self, law: Law) -> int:
+        return sum(violation.law is law for violation in self._violations)
 
     def _break(self, law: Law, subject: str, detail: str) -> None:
         self._violations.append(Violation(law, subject, detail))
@@ -403,8 +272,14 @@ class Judge:
             self._judge_duplication(to)
             self._judge_order(to)
             self._judge_liveness(to)
+            self._judge_dates(to)
         self._judge_books()
-        facts = self._facts()
+        facts = self._facts() | {
+            "promised, to all": sum(len(self.owed(name)) for name in self._destinations),
+            "promised and lost": self._count(Law.CONSERVATION),
+            "order violations": self._count(Law.ORDER),
+            "balance": self._books.balance if self._books else None,
+        }
         for name, least in (expecting or {}).items():
             if facts.get(name, 0) < least:
                 self._break(Law.USEFULNESS, "run", f"{name}: {facts.get(name, 0)}, at least {least} were meant")
@@ -521,6 +396,18 @@ class Judge:
         elif (took_us := min(arrived) - self._calm_us) > self._fresh_within_us:
             self._break(Law.LIVENESS, to.name, f"the first fresh frame took {took_us / 1e6:.1f} s")
 
+    def undated(self, destination: str) -> set[Key]:
+        """What it has without a date of a time for which others got one."""
+        return {
+            key
+            for key in self._destinations[destination].undated
+            if self._unsure(self._frame_of[key]) in self._dated_us and key[1] > self._left.get(key[0], 0)
+        }
+
+    def _judge_dates(self, to: _Destination) -> None:
+        for key in sorted(self.undated(to.name)):
+            self._break(Law.HONEST_TIME, to.name, f"frame {self._frame_of[key]} was never dated, others of then were")
+
     def _judge_books(self) -> None:
         books = self._books
         if books is None:
@@ -580,6 +467,7 @@ class Judge:
                 f"{to.name} refused": len(to.refused),
                 f"{to.name} copies": to.copies,
                 f"{to.name} copies by interruption": dict(sorted(Counter(to.repeated.values()).items())),
+                f"{to.name} copies at most": f"{max(to.repeated.values(), default=0)}, {to.terms.in_flight} in flight",
                 f"{to.name} copies by power cuts": to.repeated_by_cuts,
                 f"{to.name} corrections": to.corrections,
                 f"{to.name} wait, ms": spread(sorted(wait / 1000 for wait in to.waits_us.values())),
@@ -588,15 +476,6 @@ class Judge:
         facts["corrections"] = sum(to.corrections for to in self._destinations.values())
         facts["refused"] = sum(len(to.refused) for to in self._destinations.values())
         return facts
-
-
-def spread(values: Sequence[float]) -> str:
-    """A distribution in a line; `values` ascend."""
-    if not values:
-        return "none"
-    at = {share: values[min(len(values) - 1, int(len(values) * share))] for share in (0.5, 0.9, 0.99)}
-    shares = ", ".join(f"p{share * 100:.0f} {value:.0f}" for share, value in at.items())
-    return f"{len(values)}: {shares}, max {values[-1]:.0f}"
 
 
 def descent(values: Iterable[int]) -> list[int]:

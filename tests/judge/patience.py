@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 THREADS_ANSWER_WITHIN_S = 60.0
+TURNS_AT_ONCE = 1_000_000  # of the loop while no time passes: whoever takes more goes round in circles
 FOR_EVER_S = 1e9  # of virtual time: whoever waits longer waits in vain
 
 
@@ -30,9 +31,12 @@ class _PatientSelector(selectors.DefaultSelector):
     def __init__(self, pending: Pending) -> None:
         super().__init__()
         self.now_s = 0.0
+        self._turns = 0
         self._pending = pending
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self._turns += 1
+        assert self._turns < TURNS_AT_ONCE, "something is busy for ever and gets nowhere"
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
@@ -42,6 +46,7 @@ class _PatientSelector(selectors.DefaultSelector):
             return ready
         assert timeout is not None, "everything waits and nothing will ever happen"
         self.now_s += timeout
+        self._turns = 0
         assert self.now_s < FOR_EVER_S, "something waits for ever"
         return ready
 

@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from evidence import Arrival, Terms
 from fleet import Fleet
 from history import Befalls, Break, Leave, Mood, Return, Silence, Slow, TurnAway
-from judge import Arrival, Judge, Terms
 
 from gateway.delivery.sink import Refusal, SinkUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+
+    from judge import Judge
 
     from gateway.delivery.drain import Manners
     from gateway.model import Record

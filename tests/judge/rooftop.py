@@ -23,7 +23,8 @@ import aiohttp
 import paho.mqtt.client as paho
 import told_gateway
 from daemons import PROJECT
-from judge import Account, Arrival, Books, Judge, Terms
+from evidence import Account, Arrival, Books, Terms
+from judge import Judge
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -46,6 +47,16 @@ ORPHANS_S = 10.0
 COMMIT_INTERVAL_S = 1.0
 PIPELINE_S = 2.0
 """From the acknowledgement to the group that is committed next, and the commit itself, on a machine that does more."""
+
+STORE_BYTES = 16 << 20  # parts of one megabyte, the least
+KEEP_DELIVERED_S = 10  # then a part leaves
+TALKATIVE = """
+def decode(payload, port, variables):
+    number = int.from_bytes(b"\\x07" + payload, "big")
+    digits = format(number ** (9_000 // number.bit_length()), "x")
+    return {"data": {"filling": [digits[at : at + 400] for at in range(0, len(digits), 400)]}}
+"""
+"""A codec with an answer of two thousand characters that nothing compresses: a part is full within half a minute."""
 
 FRESH_WITHIN_S = 45.0  # contract, small print: a destination is found again within 40 s
 
@@ -192,6 +203,15 @@ class Sink:
         )
 
 
+def _shelve(codecs: Path) -> None:
+    """Put the talkative codec into a folder of a site's own codecs, as `judge/talkative`."""
+    shelf = codecs / "judge" / "talkative"
+    shelf.mkdir(parents=True)
+    (codecs / "judge" / "vendor.toml").write_text('name = "Judge"\n')
+    (shelf / "device.toml").write_text('model = "Talkative"\nkind = "test"\nversion = 1\n')
+    (shelf / "talkative.py").write_text(TALKATIVE)
+
+
 class Rooftop:
     """The process under test and who watches it."""
 
@@ -201,9 +221,12 @@ class Rooftop:
             loss_window_us=round((COMMIT_INTERVAL_S + PIPELINE_S) * 1e6), transit_us=round(PIPELINE_S * 1e6),
             fresh_within_us=round(FRESH_WITHIN_S * 1e6),
         )  # fmt: skip
+        _shelve(folder / "codecs")
         self.gateway = told_gateway.ToldGateway(
-            folder, sink="".join(sink.toml for sink in sinks), store=f'commit_interval = "{COMMIT_INTERVAL_S:g}s"'
-        )
+            folder, sink="".join(sink.toml for sink in sinks),
+            store=f'commit_interval = "{COMMIT_INTERVAL_S:g}s"\nmax_size = "{STORE_BYTES >> 20} MiB"\n'
+                  f'keep_delivered = "{KEEP_DELIVERED_S}s"\n[codecs]\npath = ["{folder / "codecs"}"]\n',
+        )  # fmt: skip
         with DeviceRegistry.open(self.gateway.data) as registry:
             registry.add_all(fleet.newcomers())
         self._time_file = folder / "time.json"
@@ -216,6 +239,7 @@ class Rooftop:
         self._watching: asyncio.Task[None] | None = None
         self._answered = asyncio.Event()
         self._sessions: dict[int, float] = {}  # of killed gateways: when
+        self.parts: set[str] = set()  # of the log, by name, that were ever seen
 
     # --- the plug
 
@@ -247,6 +271,24 @@ class Rooftop:
         self.delivering.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.delivering.wait(), IN_THE_MIDST_S)
+
+    async def in_the_midst_of_a_part(self) -> None:
+        """Wait until a part of the log is begun, closed or deleted, or so long that none is."""
+        before = self._names()
+        until_s = time.monotonic() + IN_THE_MIDST_S
+        while time.monotonic() < until_s and self._names() == before:
+            await asyncio.sleep(0.001)
+
+    @property
+    def parts_left(self) -> int:
+        """How many of them are not there any more."""
+        return len(self.parts - self._names())
+
+    def _names(self) -> set[str]:
+        """What lies in the folder of the log."""
+        with contextlib.suppress(FileNotFoundError):
+            return {path.name for path in (self.gateway.data / "log").iterdir()}
+        return set()
 
     async def kill(self) -> None:
         """SIGKILL, wherever it is."""
@@ -334,6 +376,7 @@ class Rooftop:
     async def _look_at_status(self, session: aiohttp.ClientSession) -> None:
         while True:
             await self.status(session)
+            self.parts |= {name for name in self._names() if name.endswith(".sqlite3")}
             await asyncio.sleep(LOOK_S)
 
     async def _follow_tail(self, session: aiohttp.ClientSession) -> None:
@@ -371,7 +414,7 @@ class Rooftop:
         with contextlib.suppress(TimeoutError):  # the judge says what is missing
             async with asyncio.timeout(SETTLE_S):
                 await self._until(lambda status: status["radio"]["heard"] == self._heard_twice(status))
-                while any(self.judge.missing(name) for name in names) or any(
+                while any(self.judge.missing(name) or self.judge.undated(name) for name in names) or any(
                     sink["queued"] for sink in self.last_status["sinks"]
                 ):
                     await asyncio.sleep(LOOK_S)

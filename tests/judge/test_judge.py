@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
+from evidence import Account, Arrival, Books, Loss, Terms
 from fleet import Fleet
 from hypothesis import given
 from hypothesis import strategies as st
-from judge import Account, Arrival, Books, Judge, Law, Loss, Terms, descent
+from judge import Judge, descent
+from verdict import Law
 
 FLEET = Fleet(4)
 EPOCH = "5be10a2c"

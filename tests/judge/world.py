@@ -12,14 +12,17 @@ import random
 import shutil
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from history import AskAgain, Hear, Kill, Pass, Pause, PowerCut, Repeat, Replay, Resume, Stop, Tidy
-from judge import Account, Arrival, Books, Judge, Loss, Verdict
+from evidence import Account, Arrival, Books, Loss
+from history import AskAgain, Hear, Kill, Learn, Pass, Pause, PowerCut, Repeat, Replay, Resume, Stop, Tidy
+from judge import Judge
 from patience import Pending, run_patiently
 from places import FarEnd, Place
 
 from gateway.delivery.drain import Drain
+from gateway.host.dating import Anchor, Dating
 from gateway.lorawan.network import Network
 from gateway.model import Crc, Decoded, GatewayEui, Lora, RadioFrame, Stamp, TimeQuality
 from gateway.regions import region_named
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet import Fleet
-    from history import Event, Order
+    from history import Ending, Event, Order
     from simulated_disk import SimulatedDisk
+    from verdict import Verdict
 
     from gateway.model import Reading, Session
     from gateway.store.cursors import Progress
@@ -106,6 +110,10 @@ class _Patient:
         with self._pending:
             await self._store.settle(*arguments)
 
+    async def date_back(self, *arguments: Any) -> None:
+        with self._pending:
+            await self._store.date_back(*arguments)
+
     async def sent_again(self, *arguments: Any) -> None:
         with self._pending:
             await self._store.sent_again(*arguments)
@@ -161,6 +169,9 @@ class World:
         self._pending = Pending()
         self._numbers = self._lives = self._boots = 0
         self._boot_s = 0.0
+        self._knows_time = True
+        self._dating = Dating()  # what a clock remembers across power cuts (gateway.host.anchors)
+        self._told: set[str] = set()  # and that the store has dealt with
         self._observed: list[tuple[int, Callable[[], None]]] = []
         self._mark = 0  # how many disk operations were done when the last event began
 
@@ -183,13 +194,8 @@ class World:
         if not isinstance(event, Kill | PowerCut):
             self._mark = self._journal.now
         match event:
-            case Kill(share):
-                await self._kill(share)
-            case PowerCut(share, seed):
-                await self._cut_power(share, random.Random(seed))
-            case Stop():
-                await self._stop()
-                await self._start(self._folder)
+            case Kill() | PowerCut() | Stop():
+                await self._end(event)
             case Hear(frames):
                 await self._hear(frames)
             case Repeat():
@@ -200,6 +206,8 @@ class World:
                 await asyncio.sleep(seconds)
             case Tidy():
                 await self._tidy()
+            case Learn():
+                self._learn_time()
             case Pause() | Resume() | AskAgain():
                 await self._obey(event)
             case _:
@@ -214,11 +222,12 @@ class World:
         self._opened = AsyncExitStack()
         store = Store.open(folder, EUI, commit_interval_s=0.0, limits=LIMITS)
         await self._opened.enter_async_context(store)
+        store.date = self._dating.date
         for place in self._places:
             store.subscribe(place.name, place.manners.takes)
         patient, radio = _Patient(store, self._pending), _Radio()
         line = UplinkLine(radio, Network(region_named("EU868")), patient, _Talkative(), self)
-        duties = {"line": line.run()}
+        duties = {"line": line.run(), "clock": self._keep_time(patient)}
         for place, far_end in zip(self._places, self._far_ends, strict=True):
             jitter = random.Random(self._rng.random())
             drain = Drain(patient, far_end, place.manners, now=self._stamp, facts=dict, rng=jitter)
@@ -226,6 +235,17 @@ class World:
             duties[drain.name] = drain.run()
         tasks = {name: asyncio.create_task(duty, name=name) for name, duty in duties.items()}
         self._run = _Run(store, line, radio, tasks)
+
+    async def _end(self, ending: Ending) -> None:
+        """And begin again."""
+        match ending:
+            case Kill(share):
+                await self._kill(share)
+            case PowerCut(share, seed):
+                await self._cut_power(share, random.Random(seed))
+            case Stop():
+                await self._stop()
+                await self._start(self._folder)
 
     async def _kill(self, share: float) -> None:
         at = self._moment(share)
@@ -246,6 +266,8 @@ class World:
         await asyncio.sleep(REBOOT_S)
         self._boots += 1
         self._boot_s = asyncio.get_running_loop().time()
+        self._knows_time = False
+        self.judge.rebooted(self._now_us())
         await self._start(folder)
 
     def _moment(self, share: float) -> int:
@@ -292,8 +314,31 @@ class World:
         return DAWN_US + round(asyncio.get_running_loop().time() * 1e6)
 
     def _stamp(self) -> Stamp:
-        monotonic_us = round((asyncio.get_running_loop().time() - self._boot_s) * 1e6)
-        return Stamp(self._now_us(), TimeQuality.NTP, UNCERTAINTY_MS, f"{self._boots:032x}", monotonic_us)
+        boot_id, monotonic_us = f"{self._boots:032x}", round((asyncio.get_running_loop().time() - self._boot_s) * 1e6)
+        if not self._knows_time:
+            return Stamp(monotonic_us, TimeQuality.UNSYNCED, None, boot_id, monotonic_us)
+        return Stamp(self._now_us(), TimeQuality.NTP, UNCERTAINTY_MS, boot_id, monotonic_us)
+
+    async def _keep_time(self, store: _Patient) -> None:
+        """As the clock does: tell of each boot whose time is known, until that is done and remembered."""
+        told = set(self._told)
+        while True:
+            self._has_told = told.issuperset(self._dating.boots())
+            for boot_id in self._dating.boots():
+                if boot_id not in told:
+                    await store.date_back(self._dating.backdating(boot_id))
+                    told.add(boot_id)
+            self._has_told = True
+            await asyncio.sleep(1)
+            for boot_id in told:
+                self._observe(partial(self._told.add, boot_id))
+
+    def _learn_time(self) -> None:
+        if not self._knows_time:
+            self._knows_time = True
+            now = self._stamp()
+            self._dating.learn(Anchor(now.boot_id, now.monotonic_us, now.utc_us, now.quality, UNCERTAINTY_MS))
+            self.judge.learnt_time(self._now_us())
 
     def kept(self, position: int, reading: Reading) -> None:
         """As the line's onlooker: this is durable."""
@@ -347,7 +392,12 @@ class World:
         store = self._run.store
         with self._pending:
             await store._writer.call(store._measure)
-            await store._retain(self._now_us())
+            has_room = store.facts().bytes <= LIMITS.max_bytes
+            await store._retain(self._now_us() if self._knows_time and self._has_told else None)
+            await store._writer.call(store._measure)
+        if not has_room:
+            epoch, through = store.epoch, store.head - store.facts().records
+            self._observe(lambda: self.judge.left(epoch, through))
 
     # --- the end
 
@@ -356,6 +406,7 @@ class World:
         for at, far_end in enumerate(self._far_ends):
             far_end.calms_down()
             await self._obey(Resume(at))
+        self._learn_time()
         self.judge.calm(self._now_us())
         await self._hear(self.fleet.devices)
         loop = asyncio.get_running_loop()
@@ -373,7 +424,8 @@ class World:
 
     def _is_drained(self) -> bool:
         store = self._run.store
-        return not any(store.progress(place.name).queued(store.head) for place in self._places)
+        states = [store.progress(place.name) for place in self._places]
+        return self._has_told and not any(state.queued(store.head) or state.again for state in states)
 
     def _books(self, losses: Sequence[Loss]) -> Books:
         store = self._run.store
