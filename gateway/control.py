@@ -14,17 +14,22 @@ from gateway.errors import GatewayError, UsageError
 from gateway.model import DevEui
 from gateway.reread import SecondLook
 from gateway.store.queries import DeadLetter, Span, glimpses, reading_at, readings
+from gateway.wire.own_downlink import NoDownlink, downlink_asked, downlink_json
 from gateway.wire.own_json import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.delivery.drain import Manners
+    from gateway.serving.desk import DownlinkDesk
     from gateway.store.cursors import Range
     from gateway.store.store import Store
     from gateway.uplink import Decoder, Network
 
     Told = Callable[[Mapping[str, Any]], None]
+
+COMMAND = "command"
+"""Who asked, of a downlink that a command queued."""
 
 MOST_RANGES = 2_000
 """Pieces a request to send again may fall into. They are remembered with each step of the destination's cursor."""
@@ -40,8 +45,10 @@ class Control:
         decoder: Decoder,
         network: Callable[[], Network],
         renew_codecs: Callable[[], Awaitable[None]],
+        desk: DownlinkDesk,
     ) -> None:
         """`network` makes one that remembers no frames; `renew_codecs` reads the catalogue anew."""
+        self._desk = desk
         self._store = store
         self._manners = manners
         self._decoder = decoder
@@ -67,6 +74,12 @@ class Control:
                 return await self._retry(self._sink(facts))
             case "reread":
                 return await self._reread(self._span(facts), everything=bool(facts.get("everything")), told=told)
+            case "downlink-send":
+                return await self._send(facts)
+            case "downlink-list":
+                return [downlink_json(entry) for entry in self._desk.queue.listed(_dev_eui(facts))]
+            case "downlink-cancel":
+                return await self._cancel(facts)
         raise UsageError(f"this gateway knows no order {name!r}", hint="are command and daemon of one version?")
 
     def _sink(self, facts: Mapping[str, Any]) -> str:
@@ -76,14 +89,10 @@ class Control:
         return name
 
     def _span(self, facts: Mapping[str, Any]) -> Span:
-        dev_eui, from_us, to_us = facts.get("dev_eui"), facts.get("from_us"), facts.get("to_us")
+        from_us, to_us = facts.get("from_us"), facts.get("to_us")
         if any(bound is not None and not isinstance(bound, int) for bound in (from_us, to_us)):
             raise UsageError("a time is given in whole microseconds since 1970")
-        try:
-            device = None if dev_eui is None else DevEui.parse(str(dev_eui))
-        except ValueError as error:
-            raise UsageError(f"dev_eui: {error}") from None
-        return Span(device, from_us, to_us, self._store.date)
+        return Span(_dev_eui(facts), from_us, to_us, self._store.date)
 
     # --- destinations
 
@@ -151,6 +160,31 @@ class Control:
             await self._renew_codecs()
             look = SecondLook(self._store, self._network(), self._decoder, span, everything=everything, told=told)
             return {**await look.run(), "took_s": round(time.monotonic() - began_s, 1)}
+
+    # --- downlinks
+
+    async def _send(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        dev_eui, asked = _dev_eui(facts), facts.get("downlink")
+        if dev_eui is None or not isinstance(asked, dict):
+            raise UsageError("a downlink needs a device, and what it is to be told")
+        try:
+            entry = await self._desk.ask(dev_eui, downlink_asked(asked), COMMAND)
+        except NoDownlink as error:
+            raise UsageError(str(error), hint="lorawan-gateway downlink send --help") from None
+        return downlink_json(entry)
+
+    async def _cancel(self, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+        ref = facts.get("ref")
+        cancelled = await self._desk.queue.cancel(ref=None if ref is None else str(ref), dev_eui=_dev_eui(facts))
+        return [downlink_json(entry) for entry in cancelled]
+
+
+def _dev_eui(facts: Mapping[str, Any]) -> DevEui | None:
+    dev_eui = facts.get("dev_eui")
+    try:
+        return None if dev_eui is None else DevEui.parse(str(dev_eui))
+    except ValueError as error:
+        raise UsageError(f"dev_eui: {error}") from None
 
 
 def dead_letter_json(letter: DeadLetter, record_id: str) -> dict[str, Any]:

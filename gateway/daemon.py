@@ -31,8 +31,14 @@ from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
 from gateway.model import TimeQuality
+from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
+from gateway.serving.desk import DownlinkDesk
+from gateway.serving.plan import network_plan
+from gateway.serving.queue import DownlinkQueue
+from gateway.serving.side import NetworkSide
 from gateway.status import GatewayView
+from gateway.store.airtime_file import AirtimeFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
@@ -93,18 +99,25 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date = clock.dating.date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        radio = parts.radio(settings, clock.stamp, store.counters)
+        airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
+        opened.enter_context(airtime)
+        radio = parts.radio(settings, ledger, clock.stamp, store.counters)
+        side = _network_side(settings, eui, store, radio, decoder, clock)
+        await side.load()
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement)
+            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
             for sink, manners in parts.sinks(settings, eui)
             if store.subscribe(sink.name, manners.takes)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
-        control = _control(settings, store, decoder)
-        view.watch(line, drains)
+        side.mailbox.open(*drains)
+        if side.answers:
+            line.answer_with(side.server)
+        control = _control(settings, store, decoder, side.desk)
+        view.watch(line, drains, side)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
@@ -112,11 +125,12 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
+            airtime.keep(),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
-        beside += [drain.run() for drain in drains]
+        beside += [*side.duties(), *(drain.run() for drain in drains)]
         if store.in_memory_because is not None:
             beside.append(_wait_for_the_disk(settings.store.path, store, drains, disk_is_back, stop))
         if company is not None:
@@ -131,6 +145,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             notifier.stopping()
             log.info("stopping: the radio first, then what it has heard, then the destinations")
             _give_up_after(STOP_WITHIN_S)
+            await side.stop()
             await antenna.aclose()
             await hearing
             await _last_deliveries(store, drains)
@@ -145,19 +160,35 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         opened.enter_context(Ownership(settings.store.path))
         eui = settings.gateway.eui or gateway_eui()
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
+        clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         for name, sink in settings.sink.items():
             store.subscribe(name, parts.manners(sink).takes)
-        yield _control(settings, store, decoder)
+        region, answers = region_named(settings.gateway.region), settings.network.answer
+        queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
+        await queue.load()
+        desk = DownlinkDesk(queue, decoder, store.device, region, clock.stamp, answers=answers)
+        yield _control(settings, store, decoder, desk)
+        await queue.look_after()
 
 
-def _control(settings: Settings, store: Store, decoder: Decoder) -> Control:
+def _network_side(
+    settings: Settings, eui: GatewayEui, store: Store, radio: Concentrator, decoder: Decoder, clock: Clock
+) -> NetworkSide:
+    region, network = region_named(settings.gateway.region), settings.network
+    # Not from memory: counters and nonces would be forgotten with the power, and used again.
+    answers = network.answer and store.in_memory_because is None
+    plan = network_plan(region, network.extra_channels)
+    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, answers=answers)
+
+
+def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
     manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
-    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs)
+    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs, desk)
 
 
 def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:
@@ -186,6 +217,26 @@ def _open_store(settings: Settings, eui: GatewayEui) -> Store:
     except DiskTrouble as trouble:
         log.error("%s: going on in memory, what is heard now is lost with the power", trouble.problem)  # noqa: TRY400
         return Store.open_in_memory(folder, memory_folder(folder), eui, store_key=store_key, why=trouble.problem)
+
+
+def _open_airtime(settings: Settings, store: Store, clock: Clock) -> tuple[AirtimeFile, AirtimeLedger]:
+    """What was sent within the hour, on disk or in memory, wherever there is writing now."""
+    file = _airtime_file(settings.store.path, store)
+    bands = region_named(settings.gateway.region).sub_bands
+    ledger = AirtimeLedger(bands, file.remembered, clock.stamp(), clock.dating.date)
+    file.begin(ledger)
+    return file, ledger
+
+
+def _airtime_file(folder: Path, store: Store) -> AirtimeFile:
+    memory = memory_folder(folder)
+    if store.in_memory_because is None:
+        try:
+            return AirtimeFile(folder, memory, moves_in=True)
+        except DiskTrouble as trouble:
+            log.error("%s: air time is kept in memory", trouble.problem)  # noqa: TRY400
+            memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return AirtimeFile(memory, folder)
 
 
 async def _wait_for_the_disk(

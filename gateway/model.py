@@ -279,6 +279,7 @@ class Session:
     skip_f_cnt_check: bool = False
     f_cnt_up: int | None = None  # the last uplink counter accepted, 32 bits; None before the first
     last_mic: bytes = b""  # MIC of that uplink: tells a repetition from a reset
+    conf_f_cnts: tuple[int, ...] | None = None  # 1.1: confirmed downlinks it may acknowledge, from its MAC state
 
 
 # --- the way up -----------------------------------------------------------------------------------------------------
@@ -291,6 +292,7 @@ class Refusal(StrEnum):
     CRC_NONE = "crc_none"  # sent without checksum: not a LoRaWAN uplink
     MALFORMED = "malformed"  # not a LoRaWAN frame
     NOT_UPLINK = "not_uplink"  # somebody's downlink or proprietary frame
+    JOINED = "joined"  # a join request or rejoin that was answered: what it said is in the session it led to
     JOIN_NOT_SERVED = "join_not_served"  # a join request or rejoin this gateway does not answer
     UNKNOWN_DEVICE = "unknown_device"  # no session has this DevAddr
     BAD_MIC = "bad_mic"  # sessions have this DevAddr, none made this frame
@@ -307,6 +309,7 @@ class Refused:
     detail: str
     dev_addr: DevAddr | None = None
     dev_eui: DevEui | None = None  # known for repetitions, copies and replays
+    repeated: OpenedUplink | None = None  # a repetition, opened again: its sender may be waiting for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +329,7 @@ class OpenedUplink:
     payload: bytes  # FRMPayload, decrypted; MAC commands when f_port is 0
     gap_before: int  # counters that were never heard since the last accepted frame
     counter_reset: bool = False  # the device started again (accepted because its counter is not checked)
+    adr_ack_req: bool = False  # the device asks whether it is still heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +460,42 @@ class DownlinkRequest:
     payload_crc: bool = False
     preamble_symbols: int | None = None
     rf_chain: int = 0
+
+
+class DownlinkState(StrEnum):
+    """Where something that a device is to be told stands; contract section 2 spells the words."""
+
+    QUEUED = "queued"  # waits for the device to be there, or for its turn
+    SCHEDULED = "scheduled"  # the radio has it
+    SENT = "sent"  # was on the air; of a confirmed one, not acknowledged yet
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDownlink:
+    """What somebody wants a device to be told, and what became of it."""
+
+    ref: str  # whoever asked knows it by this
+    dev_eui: DevEui
+    f_port: int  # 1 to 255
+    payload: bytes
+    confirmed: bool
+    asked: Stamp
+    origin: str  # who asked, and is told the result: "command", or a destination's name
+    expires_after_s: float | None = None  # counted from `asked`; None: it waits until it is cancelled
+    state: DownlinkState = DownlinkState.QUEUED
+    reason: str | None = None  # why it is in this state, in words
+    f_cnt: int | None = None  # the counter it was last sent with
+    attempts: int = 0  # how often it was on the air
+    ended: Stamp | None = None  # when nothing more could happen to it
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.ended is not None
 
 
 class TxResult(StrEnum):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue, shipped_folder
 from gateway.delivery.drain import Manners
+from gateway.radio.transmitters import Transmitters
+from gateway.regions import region_named
 from gateway.settings import secret, secret_path
 from gateway.store.retention import Limits
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.delivery.sink import Sink
     from gateway.model import DevEui, Device, GatewayEui, Session, Stamp
     from gateway.radio.concentrator import Concentrator
+    from gateway.radio.duty_cycle import AirtimeLedger
+    from gateway.regions.region import Region
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
         MqttSinkSettings,
@@ -36,16 +40,28 @@ if TYPE_CHECKING:
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
-def _packet_forwarder(settings: PacketForwarderRadioSettings, now: Now, _: Counters) -> Concentrator:
+def _packet_forwarder(
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters
+) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
-    return PacketForwarderRadio(str(settings.listen), now)
+    transmitters = Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi)
+    return PacketForwarderRadio(str(settings.listen), now, transmitters)
 
 
-def _virtual(settings: VirtualRadioSettings, now: Now, f_cnt_up: Counters) -> Concentrator:
+def _virtual(
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters
+) -> Concentrator:
     from gateway.radio.virtual import VirtualRadio
 
-    return VirtualRadio(_scenario(settings), stamp=now, seed=settings.seed, speed=settings.speed, f_cnt_up=f_cnt_up())
+    return VirtualRadio(
+        _scenario(settings),
+        Transmitters(region, ledger),
+        stamp=now,
+        seed=settings.seed,
+        speed=settings.speed,
+        f_cnt_up=f_cnt_up(),
+    )
 
 
 def _scenario(settings: VirtualRadioSettings) -> Scenario:
@@ -54,15 +70,19 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
     return load_scenario(settings.scenario)
 
 
-RADIOS: Mapping[str, Callable[[Any, Now, Counters], Concentrator]] = {
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
 }
 
 
-def radio(settings: Settings, now: Now, f_cnt_up: Counters) -> Concentrator:
-    """The concentrator that the settings name. `f_cnt_up` are the counters that simulated devices go on from."""
-    return RADIOS[settings.radio.type](settings.radio, now, f_cnt_up)
+def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters) -> Concentrator:
+    """The concentrator that the settings name; what it sends is booked in the ledger.
+
+    `f_cnt_up` are the counters that simulated devices go on from.
+    """
+    region = region_named(settings.gateway.region)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
 
 
 def residents(settings: Settings) -> Sequence[tuple[Device, Session]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.delivery.drain import Drain
     from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
+    from gateway.serving.side import NetworkSide
     from gateway.store.log import Tally
     from gateway.store.store import Store
     from gateway.uplink import UplinkLine
@@ -48,13 +49,15 @@ class GatewayView:
         self._last_heard: Stamp | None = None
         self._feed: Feed[Record | tuple[RadioFrame, Refused]] = Feed(self._shape)
         self._line: UplinkLine | None = None
+        self._side: NetworkSide | None = None
         self._drains: Sequence[Drain] = ()
         for record in store.newest(50):
             self._feed.publish(record)
 
-    def watch(self, line: UplinkLine, drains: Sequence[Drain]) -> None:
+    def watch(self, line: UplinkLine, drains: Sequence[Drain], side: NetworkSide) -> None:
         """The parts that were made after this view."""
         self._line = line
+        self._side = side
         self._drains = drains
 
     # --- the line's onlooker
@@ -96,6 +99,7 @@ class GatewayView:
             "radio": self._radio_status(now),
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
+            "network": {} if self._side is None else dict(self._side.facts()),
             "lns": [],
         }
 

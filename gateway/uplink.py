@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import StorageError, StoreFull
-from gateway.lorawan.frame import DataFrame
+from gateway.lorawan.device_status import status_measurements
+from gateway.lorawan.frame import DataFrame, JoinRequest, RejoinRequest
 from gateway.model import Decoded, OpenedUplink, Reading, Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.lorawan.frame import JoinRequest, RejoinRequest
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Session
     from gateway.radio.concentrator import Concentrator
 
@@ -55,8 +56,24 @@ class Keeper(Protocol):
 
     def candidates(self, dev_addr: DevAddr) -> Sequence[tuple[Device, Session]]: ...
     def accept(self, device: Device, session: Session) -> None: ...
-    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]: ...
+    def keep_uplink(self, reading: Reading, session: Session, *, soon: bool) -> asyncio.Future[int]: ...
     def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None: ...
+
+
+class Server(Protocol):
+    """Who answers devices; `serving.server.NetworkServer` is the real one. None of this waits."""
+
+    async def join(self, frame: RadioFrame, request: JoinRequest | RejoinRequest) -> Refused:
+        """What became of a join request: JOINED, or why not."""
+        ...
+
+    def heard(self, uplink: OpenedUplink, kept: asyncio.Future[int]) -> None:
+        """A device was heard; what is acknowledged has to be kept first."""
+        ...
+
+    def heard_again(self, frame: RadioFrame, refused: Refused) -> None:
+        """A frame that was accepted before came again: from another receiver, or once more from the device."""
+        ...
 
 
 class Onlooker(Protocol):
@@ -70,17 +87,27 @@ class UplinkLine:
     """Carries frames for as long as the radio hears."""
 
     def __init__(
-        self, radio: Concentrator, network: Network, store: Keeper, decoder: Decoder, onlooker: Onlooker
+        self,
+        radio: Concentrator,
+        network: Network,
+        store: Keeper,
+        decoder: Decoder,
+        onlooker: Onlooker,
     ) -> None:
         self._radio = radio
         self._network = network
         self._store = store
         self._decoder = decoder
         self._onlooker = onlooker
+        self._server: Server | None = None
         self._room = asyncio.Semaphore(CARRIED_AT_ONCE)
         self._order = _DeviceOrder()
         self.taken = 0  # frames from the radio
         self.booked = 0  # frames that the store has been told of, as stored, filtered or dropped
+
+    def answer_with(self, server: Server) -> None:
+        """From now on devices are answered; without this they are only listened to."""
+        self._server = server
 
     async def run(self) -> None:
         """Until the radio is closed and everything heard is kept."""
@@ -89,9 +116,9 @@ class UplinkLine:
                 self.taken += 1
                 match self._hear(frame):
                     case Refused() as refused:
-                        self._store.keep_unopened(frame, refused)
-                        self.booked += 1
-                        self._onlooker.refused(frame, refused)
+                        self._refuse(frame, refused)
+                    case JoinRequest() | RejoinRequest() as request:
+                        carried.create_task(self._join(frame, request))
                     case OpenedUplink() as uplink:
                         self._store.accept(uplink.device, uplink.session)
                         await self._room.acquire()
@@ -100,22 +127,42 @@ class UplinkLine:
                 if self.taken % BREATH_FRAMES == 0:
                     await asyncio.sleep(0)
 
-    def _hear(self, frame: RadioFrame) -> Refused | OpenedUplink:
+    def _hear(self, frame: RadioFrame) -> Refused | OpenedUplink | JoinRequest | RejoinRequest:
         """Whose it is and what it says, or why it goes no further."""
         message = self._network.read(frame)
-        if isinstance(message, Refused):
-            return message
-        if not isinstance(message, DataFrame):
-            return Refused(Refusal.JOIN_NOT_SERVED, "joins are not answered by this version")
-        return self._network.open(frame, message, self._store.candidates(message.dev_addr))
+        if isinstance(message, DataFrame):
+            return self._network.open(frame, message, self._store.candidates(message.dev_addr))
+        if self._server is None and not isinstance(message, Refused):
+            return Refused(Refusal.JOIN_NOT_SERVED, "this gateway does not answer devices", dev_eui=message.dev_eui)
+        return message
+
+    def _refuse(self, frame: RadioFrame, refused: Refused) -> None:
+        self._store.keep_unopened(frame, refused)
+        self.booked += 1
+        self._onlooker.refused(frame, refused)
+        if self._server is not None and refused.reason in (Refusal.COPY, Refusal.REPETITION):
+            self._server.heard_again(frame, refused)
+
+    async def _join(self, frame: RadioFrame, request: JoinRequest | RejoinRequest) -> None:
+        """Have a join request judged; it is counted as what it turns out to be."""
+        assert self._server is not None
+        try:
+            refused = await self._server.join(frame, request)
+        except Exception as error:
+            log.exception("the join request of %s could not be judged", request.dev_eui)
+            refused = Refused(Refusal.JOIN_NOT_SERVED, f"could not be judged: {error}", dev_eui=request.dev_eui)
+        self._refuse(frame, refused)
 
     async def _carry(self, uplink: OpenedUplink, turn: _Turn) -> None:
         """Read what it means and keep it: counter and record in one commit."""
         try:
             reading = await self._read(uplink)
             async with turn:
-                kept = self._store.keep_uplink(reading, uplink.session)
+                soon = uplink.confirmed and self._server is not None
+                kept = self._store.keep_uplink(reading, uplink.session, soon=soon)
                 self.booked += 1
+            if self._server is not None:
+                self._server.heard(uplink, kept)
             self._onlooker.kept(await kept, reading)
         except StoreFull:
             log.debug("the reading of %s is not kept: the store is full", uplink.device.name)
@@ -140,7 +187,14 @@ class UplinkLine:
         except Exception as error:
             log.exception("the payload of %s (%s) could not be read", device.name, device.dev_eui)
             decoded = Decoded(problem=f"the codec could not be run: {error}")
-        return Reading.of(uplink, decoded)
+        return Reading.of(uplink, _with_status(decoded, uplink))
+
+
+def _with_status(decoded: Decoded, uplink: OpenedUplink) -> Decoded:
+    """With what the device says of itself beside its payload; what its codec says of the same counts more."""
+    there = {measurement.quantity for measurement in decoded.measurements}
+    more = [measurement for measurement in status_measurements(uplink) if measurement.quantity not in there]
+    return replace(decoded, measurements=(*decoded.measurements, *more)) if more else decoded
 
 
 class _Turn:

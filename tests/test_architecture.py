@@ -30,13 +30,14 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "wire": EVERYBODY | PURE,
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
+    "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE,
     "lns": EVERYBODY | PURE,
     "radio": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
-    "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator"},
+    "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
@@ -46,22 +47,26 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
-    "downlink": EVERYBODY | PURE | {"store", "radio.concentrator"},
+    "downlink": EVERYBODY | PURE | {"radio.concentrator"},
+    # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
+    "serving": EVERYBODY | PURE | {"downlink", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
-    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread"},
+    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
     # The facts of the running daemon in one answer, asked of each part.
-    "status": EVERYBODY | PURE | {"store", "delivery", "radio.concentrator", "console.feed", "uplink"},
+    "status": EVERYBODY | PURE | {"store", "delivery", "serving", "radio.concentrator", "console.feed", "uplink"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"radio.airtime", "radio.schedule", "radio.duty_cycle", "host.dating", "host.trust"}
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
+    "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
+}  # fmt: skip
 OUTSIDE = frozenset(
     {
         "asyncio",
@@ -104,6 +109,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 
 

@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.console import (
     codec_commands,
     device_commands,
+    downlink_commands,
     live_commands,
     run_commands,
     settings_commands,
@@ -35,6 +36,7 @@ GROUPS = (
     device_commands,
     codec_commands,
     uplink_commands,
+    downlink_commands,
     sink_commands,
 )
 """Each registers its commands; the order is that of `--help`."""

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
     from gateway.console.arguments import Commands, Parser
     from gateway.console.device_file import CodecNames, Described, Mistake
     from gateway.errors import Problem
-    from gateway.model import DevEui, Device
+    from gateway.model import DevEui, Device, Session
     from gateway.settings import Settings
     from gateway.store.devices import DeviceRegistry, DeviceRow, NewDevice
 
-JOINS_LATER = (
-    "note: this version does not answer join requests yet; the device is kept, and joins once a version that does runs"
-)
+JOINS_NOT_ANSWERED = "note: network.answer = false: this gateway answers no join, another network has to"
 
 _CSV_HELP = """\
 The first line names the columns, like the options of "device add" with underscores:
@@ -135,14 +133,18 @@ def add(arguments: argparse.Namespace) -> int:
         if arguments.json:
             emit(device_json(registry.get(entry.device.dev_eui)))
     say(f"device {entry.device.dev_eui} ({clean(entry.device.name)}) added")
-    _advise([entry])
+    _advise([entry], settings)
     return 0
 
 
 def show(arguments: argparse.Namespace) -> int:
     """Print one device."""
-    with _registry(load_settings(arguments)) as registry:
-        facts = device_json(registry.get(_chosen(arguments)))
+    from gateway.store.network_file import sessions_in_use
+
+    settings, which = load_settings(arguments), _chosen(arguments)
+    with _registry(settings) as registry:
+        row = registry.get(which)
+    facts = device_json(_with_session(row, sessions_in_use(settings.store.path, which)))
     if arguments.json:
         emit(facts)
         return 0
@@ -156,8 +158,12 @@ def show(arguments: argparse.Namespace) -> int:
 
 def list_(arguments: argparse.Namespace) -> int:
     """Print every device."""
-    with _registry(load_settings(arguments)) as registry:
-        rows = registry.list()
+    from gateway.store.network_file import sessions_in_use
+
+    settings = load_settings(arguments)
+    with _registry(settings) as registry:
+        joined = sessions_in_use(settings.store.path)
+        rows = [_with_session(row, joined) for row in registry.list()]
     if arguments.json:
         emit([device_json(row) for row in rows])
         return 0
@@ -220,7 +226,7 @@ def import_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit({"imported": len(entries)})
     say(f"{len(entries)} device{'s'[: len(entries) != 1]} imported")
-    _advise(entries)
+    _advise(entries, settings)
     return 0
 
 
@@ -347,14 +353,20 @@ def _changed(device: Device, typed: Mapping[str, Any], described: Described) -> 
     )
 
 
-def _advise(entries: list[NewDevice]) -> None:
-    if any(entry.root_keys is not None for entry in entries):
-        say(JOINS_LATER)
+def _advise(entries: list[NewDevice], settings: Settings) -> None:
+    if not settings.network.answer and any(entry.root_keys is not None for entry in entries):
+        say(JOINS_NOT_ANSWERED)
     if without := sum(entry.device.codec is None for entry in entries):
         say(f"note: {without} without codec: payloads are kept and not decoded; lorawan-gateway codec list")
 
 
 # --- what a device looks like ---------------------------------------------------------------------------------------
+
+
+def _with_session(row: DeviceRow, joined: Mapping[DevEui, Session]) -> DeviceRow:
+    """With the session that the device joined, if it did."""
+    session = joined.get(row.device.dev_eui)
+    return row if session is None else replace(row, session=session)
 
 
 def device_json(row: DeviceRow) -> dict[str, Any]:

@@ -19,6 +19,7 @@ LONGEST_TEXT = 120  # characters of foreign text that a row has room for
 
 REASONS: dict[str, tuple[str, str]] = {
     Refusal.UNKNOWN_DEVICE: ("Device not added here", "A neighbour's, or yours: add it."),
+    Refusal.JOINED: ("Joined", "A device asked for a session and was given one."),
     Refusal.JOIN_NOT_SERVED: ("Join request not answered", "A neighbour's, or yours: add it with its join keys."),
     Refusal.BAD_MIC: ("Known address, other key", "A neighbour with the same address, or mistyped keys."),
     Refusal.CRC_BAD: ("Damaged on the air", "Far away, or two at once. Some are normal."),

@@ -23,7 +23,7 @@ MOST_DEPTH = 32
 
 _SHALLOW_BRACKETS = 200  # fewer brackets than this cannot nest too deep for anyone
 _LATEST_TIME_S = 0xFFFF_FFFF  # devices keep time in 32 bits: 2106
-_KNOWN = {"data", "warnings", "errors", "measurements"}
+_KNOWN = {"data", "warnings", "errors", "measurements", "normalized", "console"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Answer:
     measurements: tuple[Measurement, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    console: tuple[str, ...] = ()  # what a script said to its author
 
     def decoded(self) -> Decoded:
         """The same as a reading carries it: the errors joined to one problem."""
@@ -49,6 +50,7 @@ class Encoded:
     f_port: int | None = None
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    console: tuple[str, ...] = ()
 
 
 def read_answer(codec: str, raw: Any, brackets: int = 0) -> Answer:
@@ -57,17 +59,20 @@ def read_answer(codec: str, raw: Any, brackets: int = 0) -> Answer:
         return Answer(codec, errors=("the codec's answer is no object",))
     errors = _messages(raw.get("errors"))
     warnings = _messages(raw.get("warnings"))
+    console = tuple(_messages(raw.get("console")))
     data = raw.get("data")
     if brackets > _SHALLOW_BRACKETS and _deeper(data, MOST_DEPTH):
-        return Answer(codec, errors=(*errors, f"the codec's data is nested deeper than {MOST_DEPTH}"))
+        errors.append(f"the codec's data is nested deeper than {MOST_DEPTH}")
+        return Answer(codec, errors=tuple(errors), console=console)
     if data is not None and type(data) is not dict:
-        return Answer(codec, warnings=tuple(warnings), errors=(*errors, "the codec's data is no object"))
+        errors.append("the codec's data is no object")
+        return Answer(codec, warnings=tuple(warnings), errors=tuple(errors), console=console)
     measurements = _measurements(raw.get("measurements"), warnings)
     if data is None and not errors and not measurements:
         errors.append("the codec returned neither data nor an error")
     if not raw.keys() <= _KNOWN:
         warnings += [f"the codec's result has a key {str(key)[:40]!r} that nobody reads" for key in raw.keys() - _KNOWN]
-    return Answer(codec, data, measurements, tuple(warnings), tuple(errors))
+    return Answer(codec, data, measurements, tuple(warnings), tuple(errors), console)
 
 
 def read_encoded(raw: Any, f_port: int | None) -> Encoded:
@@ -75,7 +80,8 @@ def read_encoded(raw: Any, f_port: int | None) -> Encoded:
     if type(raw) is not dict:
         return Encoded(errors=("the encoder's answer is no object",))
     errors = _messages(raw.get("errors"))
-    warnings = tuple(_messages(raw.get("warnings")))
+    warnings = (*_messages(raw.get("warnings")), *_messages(raw.get("cut")))
+    console = tuple(_messages(raw.get("console")))
     own = raw.get("f_port", raw.get("fPort"))
     port = own if own is not None else f_port
     if port is not None and (type(port) is not int or not 1 <= port <= 223):
@@ -91,7 +97,7 @@ def read_encoded(raw: Any, f_port: int | None) -> Encoded:
     if payload is not None and len(payload) > 242:
         errors.append(f"the encoder made {len(payload)} bytes, LoRaWAN carries at most 242")
         payload = None
-    return Encoded(payload, port, warnings, tuple(errors))
+    return Encoded(payload, port, warnings, tuple(errors), console)
 
 
 def _messages(given: Any) -> list[str]:

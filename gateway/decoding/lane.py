@@ -1,7 +1,8 @@
-"""One codec and its worker: requests wait in a lane, go over in batches, and each gets exactly one outcome.
+"""Codecs and their worker: requests wait in a lane, go over in batches, and each gets exactly one outcome.
 
-A worker of its own for each codec, because then whatever a codec does, it does to itself: a crash or a stall holds up
-nobody else's devices, and no codec can change what another one says.
+A Python codec has a lane to itself, because then whatever it does, it does to itself: a crash or a stall holds up
+nobody else's devices, and no codec can change what another one says. JavaScript codecs share lanes: the engine keeps
+them apart, each message in a context of its own. One that overran, though, works alone from then on.
 
 Requests of one turn of the event loop go as one message; while the worker is busy they gather for the next. When a
 worker dies over a batch, nobody knows whose fault it was: each request that has no answer yet goes again, alone, and
@@ -18,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.decoding.patience import Patience
 from gateway.decoding.process import WorkerProcess
+from gateway.decoding.standing import CodecHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from gateway.decoding.standing import Standing
 
 log = logging.getLogger(__name__)
 
-LETTERS = frozenset({b"=", b"!", b"T", b"M"})  # how an answer begins, see worker.py
+LETTERS = frozenset({b"=", b"!", b"T", b"M", b"L"})  # how an answer begins, see link.py
 EXTENSIONS = 4  # how many more times `wall_s` a worker may have that hardly got the processor
 
 
@@ -36,25 +39,24 @@ class Limits:
 
     cpu_s: float = 0.1  # one call; The Things Stack and ChirpStack allow the same
     wall_s: float = 1.0  # no answer for this long ends the worker
-    load_cpu_s: float = 2.0  # compiling and importing; a codec's first lines
+    load_cpu_s: float = 2.0  # compiling and importing; a Python codec's first lines
     start_s: float = 20.0  # until a new worker is ready, on a machine that has better things to do
     memory_bytes: int = 64 << 20  # above what the interpreter itself takes
     result_bytes: int = 64 << 10  # one result as JSON
     overruns: int = 5  # in a row, then the codec is set aside
     batch: int = 256  # requests in one message
-    queue: int = 4096  # requests that wait for one codec; more wait in the callers
+    queue: int = 4096  # requests that wait in one lane; more wait in the callers
     workers: int = 16  # processes at once; an idle one gives way
+    shared: int = 2  # of these, for JavaScript codecs together
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """What a worker is started with."""
+class Program:
+    """A worker's program: the module, and what its setup has besides the limits."""
 
-    id: str  # VENDOR/DEVICE@version
-    module: str  # the worker's program
-    file: str  # the codec's name in its messages
-    source: str
-    defaults: dict[str, str]
+    module: str
+    setup: tuple[tuple[str, Any], ...] = ()
+    shares: int = 1  # how many times `cpu_s` one request may take, compiling included
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,78 +68,70 @@ class Outcome:
     brackets: int = 0  # in the result's JSON text
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
+    standing: Standing
     request: tuple[Any, ...]
-    future: asyncio.Future[Outcome]
+    future: asyncio.Future[Outcome] | None = None  # none where nobody waits: for a load
     alone: bool = False
 
     def settle(self, outcome: Outcome) -> None:
-        if not self.future.done():  # its caller may have gone
+        if self.future is not None and not self.future.done():  # its caller may have gone
             self.future.set_result(outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class CodecHealth:
-    """How a codec does, for `status` and the console; `detail` is a sentence for a person."""
-
-    codec: str
-    state: str  # "idle", "starting", "working", "set aside", "cannot load"
-    detail: str
-    answered: int  # calls that kept to the limits, errors of the codec included
-    overruns: int  # calls that did not: time, memory, a dead worker
-    restarts: int
-    guarded: bool | None  # whether the kernel's filter holds; None before the first start
-    pid: int | None
-
-
 class Lane:
-    """A codec, ready to be asked. Made and used inside a running event loop."""
+    """A worker, ready to be asked. Made and used inside a running event loop."""
 
     def __init__(
-        self, setup: Setup, limits: Limits, clock: Callable[[], float], before_start: Callable[[], None]
+        self,
+        program: Program,
+        limits: Limits,
+        clock: Callable[[], float],
+        before_start: Callable[[], None],
+        *,
+        shared: bool = False,
     ) -> None:
         """Nothing is started yet; `before_start` is called each time a worker is about to be."""
-        self.setup = setup
         self.limits = limits
+        self.shared = shared
+        self.codecs: set[Standing] = set()
         self.used_s = 0.0  # when it was last asked
+        self._program = program
         self._clock = clock
         self._before_start = before_start
-        self._patience = Patience(limits.overruns)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._flying: deque[_Job] = deque()  # gone over to the worker, in this order
         self._callers: deque[asyncio.Future[None]] = deque()  # wait for room in the queue
         self._worker: WorkerProcess | None = None
         self._leaving: set[WorkerProcess] = set()
-        self._ready = False  # the worker has loaded the codec
+        self._ready = False  # the worker's walls are up
+        self._told: set[Standing] = set()  # whom the worker was told to load
         self._send_due = False
-        self._load_problem: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._sent_cpu_s = 0.0
         self._extended = 0
         self._number = 0  # of the worker's answers
-        self._answered = self._overran = self._starts = 0
+        self._starts = 0
         self._guarded: bool | None = None
 
     # --- asked ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, request: tuple[Any, ...]) -> Outcome:
-        """Put a request to the codec; what came of it, always."""
+    async def ask(self, standing: Standing, verb: str, *arguments: Any) -> Outcome:
+        """Put a request to a codec; what came of it, always."""
         while len(self._waiting) >= self.limits.queue:
             turn = self._loop.create_future()
             self._callers.append(turn)
             await turn
         self.used_s = now_s = self._clock()
-        if self._load_problem is not None:
-            return Outcome(problem=self._load_problem)
-        if wait_s := self._patience.waiting_s(now_s):
-            return Outcome(problem=self._aside(wait_s))
-        job = _Job(request, self._loop.create_future())
-        self._waiting.append(job)
+        if refusal := standing.refusal(now_s):
+            return Outcome(problem=refusal)
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting.append(_Job(standing, (verb, standing.number, *arguments), future))
         if not self._flying:
             self._send_soon()
-        return await job.future
+        return await future
 
     @property
     def busy(self) -> bool:
@@ -149,10 +143,24 @@ class Lane:
         """Whether it has a process."""
         return self._worker is not None
 
+    async def leave(self, standing: Standing) -> None:
+        """Let what waits for a codec be answered, then have nothing to do with it any more."""
+        while futures := [
+            job.future for job in (*self._flying, *self._waiting) if job.standing is standing and job.future is not None
+        ]:
+            await asyncio.wait(futures)
+        self.codecs.discard(standing)
+        if standing in self._told and self.codecs:
+            self._told.discard(standing)
+            self._waiting.append(_Job(standing, ("forget", standing.number)))
+            if not self._flying:
+                self._send_soon()
+
     async def close(self) -> None:
         """Let what waits be answered, within the limits, then end the worker and wait until it is gone."""
-        while self.busy:
-            await asyncio.wait([job.future for job in (*self._flying, *self._waiting)])
+        while futures := [job.future for job in (*self._flying, *self._waiting) if job.future is not None]:
+            await asyncio.wait(futures)
+        self._flying.clear()
         self.rest()
         while self._leaving:
             await asyncio.wait([worker.ended for worker in self._leaving])
@@ -161,6 +169,8 @@ class Lane:
         """Let go of the worker; the next request starts another."""
         self._unwatch()
         self._ready = False
+        self._told.clear()
+        self._drop_errands()
         worker, self._worker = self._worker, None
         if worker is not None:
             self._leaving.add(worker)
@@ -177,25 +187,25 @@ class Lane:
         for job in jobs:
             job.settle(Outcome(problem=problem))
 
-    def health(self) -> CodecHealth:
-        """The state now."""
-        wait_s = self._patience.waiting_s(self._clock())
-        if self._load_problem is not None:
-            state, detail = "cannot load", self._load_problem
-        elif wait_s:
-            state, detail = "set aside", self._aside(wait_s)
+    def health(self, standing: Standing) -> CodecHealth:
+        """How one of its codecs does now."""
+        waiting = sum(job.standing is standing for job in (*self._waiting, *self._flying))
+        if standing.load_problem is not None:
+            state, detail = "cannot load", standing.load_problem
+        elif refusal := standing.refusal(self._clock()):
+            state, detail = "set aside", refusal
         elif self._worker is not None and not self._ready:
             state, detail = "starting", "its worker starts"
-        elif self.busy:
-            state, detail = "working", f"{len(self._waiting) + len(self._flying)} payloads wait for it"
+        elif waiting:
+            state, detail = "working", f"{waiting} payloads wait for it"
         else:
             state, detail = "idle", "waits for payloads"
         return CodecHealth(
-            codec=self.setup.id,
+            codec=standing.setup.id,
             state=state,
             detail=detail,
-            answered=self._answered,
-            overruns=self._overran,
+            answered=standing.answered,
+            overruns=standing.overran,
             restarts=max(0, self._starts - 1),
             guarded=self._guarded,
             pid=None if self._worker is None else self._worker.pid,
@@ -214,39 +224,53 @@ class Lane:
             return
         if self._worker is None:
             self._start()
-        if self._worker is None or not self._ready:
+        if self._worker is None:
             return
-        self._flying.append(self._waiting.popleft())
-        if not self._flying[0].alone:
-            while len(self._flying) < self.limits.batch and self._waiting and not self._waiting[0].alone:
-                self._flying.append(self._waiting.popleft())
+        batch = [self._waiting.popleft()]
+        if not batch[0].alone:
+            while len(batch) < self.limits.batch and self._waiting and not self._waiting[0].alone:
+                batch.append(self._waiting.popleft())
         self._wake_callers(self.limits.queue - len(self._waiting))
+        self._hand_over(self._worker, batch)
+
+    def _hand_over(self, worker: WorkerProcess, batch: Iterable[_Job]) -> None:
+        """Send requests, and before a codec's first one the codec."""
+        for job in batch:
+            if job.standing not in self._told and job.future is not None:
+                self._told.add(job.standing)
+                self._flying.append(_Job(job.standing, job.standing.load_request()))
+            self._flying.append(job)
         self._extended = 0
         self._watch()
-        self._worker.send([job.request for job in self._flying])
+        worker.send([job.request for job in self._flying])
 
     def _start(self) -> None:
-        limits, setup = self.limits, self.setup
+        limits = self.limits
         self._before_start()
         try:
-            worker = WorkerProcess(setup.module, self._heard, self._gone, longest_line=limits.result_bytes + 1024)
+            worker = WorkerProcess(
+                self._program.module, self._heard, self._gone, longest_line=limits.result_bytes + 1024
+            )
         except OSError as error:
-            self._blame(f"the codec's worker cannot be started: {error}", self._take_waiting())
+            self._cannot_start(f"the codec's worker cannot be started: {error}")
             return
         self._worker = worker
         self._starts += 1
-        self._deadline = self._loop.call_later(limits.start_s, worker.kill, f"it did not start in {limits.start_s:g} s")
+        self._number = 0
         worker.send(
             {
-                "source": setup.source,
-                "file": setup.file,
-                "defaults": setup.defaults,
                 "cpu_s": limits.cpu_s,
                 "load_cpu_s": limits.load_cpu_s,
                 "memory_bytes": limits.memory_bytes,
                 "result_bytes": limits.result_bytes,
+                **dict(self._program.setup),
             },
         )
+
+    def _cannot_start(self, problem: str) -> None:
+        jobs = self._take_waiting()
+        for standing in {job.standing for job in jobs}:
+            self._blame(standing, problem, [job for job in jobs if job.standing is standing])
 
     # --- hearing ----------------------------------------------------------------------------------------------------
 
@@ -254,7 +278,7 @@ class Lane:
         for line in lines:
             if worker is not self._worker:
                 return
-            if self._ready:
+            if self._ready or line[:2] == b"L ":
                 self._settle(line)
             else:
                 self._begin(line)
@@ -266,21 +290,16 @@ class Lane:
                 self._send_soon()  # after those just answered have asked again
 
     def _begin(self, line: bytes) -> None:
-        said = _json(line[2:])
-        if line[:2] == b"R " and type(said) is dict:
-            self._ready = True
-            self._number = 0
-            guarded = said.get("guarded") is True
-            if not guarded and self._guarded is None:
-                log.warning("codec %s runs without the kernel's filter: no seccomp on this system", self.setup.id)
-            self._guarded = guarded
+        """Hear that the worker is ready. Whatever else it says first is not what our program says."""
+        said = _json(line[4:]) if line[:4] == b"R 0 " else None
+        if type(said) is not dict:
+            self._discard("it speaks nonsense")
             return
-        reason = said if type(said) is str else "its worker speaks nonsense"
-        self._load_problem = f"the codec {self.setup.id} cannot be loaded: {reason[:1000]}"
-        log.warning("%s", self._load_problem)
-        self.rest()
-        for job in self._take_waiting():
-            job.settle(Outcome(problem=self._load_problem))
+        self._ready = True
+        guarded = said.get("guarded") is True
+        if not guarded and self._guarded is None:
+            log.warning("codecs run without the kernel's filter: no seccomp on this system")
+        self._guarded = guarded
 
     def _settle(self, line: bytes) -> None:
         """Give a line to the request it answers. A line that answers none means that the codec writes by itself."""
@@ -292,24 +311,37 @@ class Lane:
             self._discard("it answered what nobody asked")
             return
         job = self._flying.popleft()
-        if letter == b"=":
-            self._kept_to_limits()
+        standing = job.standing
+        if letter == b"L":
+            self._cannot_load(standing, str(said)[:1000])
+        elif job.future is None:
+            return
+        elif standing.load_problem is not None:
+            job.settle(Outcome(problem=standing.load_problem))
+        elif letter == b"=":
+            standing.kept_to_limits()
             job.settle(Outcome(said, brackets=body.count(b"{") + body.count(b"[")))
         elif letter == b"!":
-            self._kept_to_limits()
+            standing.kept_to_limits()
             job.settle(Outcome(problem=f"the codec failed: {str(said)[:1000]}"))
         else:
-            self._blame(f"the codec was stopped: {str(said)[:1000]}", [job])
+            self._blame(standing, f"the codec was stopped: {str(said)[:1000]}", [job])
             if letter == b"M":  # the worker ends over it; what it had not begun yet goes to the next
-                self._waiting.extendleft(reversed(self._flying))
-                self._flying.clear()
+                self._send_again(self._flying)
                 self.rest()
             self._replace()
 
-    def _kept_to_limits(self) -> None:
-        self._answered += 1
-        if self._patience.in_a_row:
-            self._patience.answered()
+    def _cannot_load(self, standing: Standing, reason: str) -> None:
+        """Tell all who asked a codec that it will not do. Nothing but another text makes that better."""
+        standing.load_problem = f"the codec {standing.setup.id} cannot be loaded: {reason}"
+        log.warning("%s", standing.load_problem)
+        for job in self._take_waiting(standing):
+            job.settle(Outcome(problem=standing.load_problem))
+        if not self.shared:
+            jobs, self._flying = self._flying, deque()
+            self.rest()
+            for job in jobs:
+                job.settle(Outcome(problem=standing.load_problem))
 
     def _discard(self, reason: str) -> None:
         """End a worker that cannot be believed any more."""
@@ -325,39 +357,68 @@ class Lane:
         self._leaving.discard(worker)
         if worker is not self._worker:
             return
-        self._unwatch()
+        was_ready = self._ready
         self._worker = None
-        if not self._ready:
-            self._blame(f"the codec's worker did not start: {reason}", self._take_waiting())
-            return
-        self._ready = False
+        self.rest()
         if self._flying:
             self._accuse(reason)
-        self._replace()
+        if was_ready or self._waiting:
+            self._replace()
 
     def _accuse(self, reason: str) -> None:
-        """A worker was lost over what it had to do: if that was one request it is to blame, else each goes again."""
+        """A worker was lost over what it had to do: find out whose fault it was.
+
+        If that was one request it is to blame, and so is a load that was not answered: loads are told at once. Else
+        each request goes again.
+        """
         flying = list(self._flying)
         self._flying.clear()
-        if len(flying) > 1:
-            for job in flying:
+        if flying and flying[0].future is None:
+            standing = flying[0].standing
+            mine = [job for job in flying if job.standing is standing] + self._take_waiting(standing)
+            self._send_again(job for job in flying if job.standing is not standing)
+            self._blame(standing, f"the codec's worker did not start: {reason}", mine)
+            return
+        asked = [job for job in flying if job.future is not None]
+        if len(asked) > 1:
+            for job in asked:
                 job.alone = True
-            self._waiting.extendleft(reversed(flying))
-        else:
-            self._blame(f"the codec was stopped: {reason}", flying)
+            self._send_again(asked)
+        elif asked:
+            self._blame(asked[0].standing, f"the codec was stopped: {reason}", asked)
+
+    def _send_again(self, jobs: Iterable[_Job]) -> None:
+        """Put requests that got no answer before those that wait; loads and the like are made anew."""
+        again = [job for job in jobs if job.future is not None]
+        self._flying.clear()
+        self._waiting.extendleft(reversed(again))
 
     def _replace(self) -> None:
         """Have a worker ready for the next request, unless the codec is set aside."""
-        if self._worker is None and not self._patience.waiting_s(self._clock()):
+        if self._worker is not None:
+            return
+        if self._waiting:
+            self._send_soon()
+        elif not self.shared and not any(codec.refusal(self._clock()) for codec in self.codecs):
             self._start()
+            if self._worker is not None:
+                self._told |= self.codecs
+                self._flying.extend(_Job(codec, codec.load_request()) for codec in self.codecs)
+                self._hand_over(self._worker, ())
 
     # --- overruns ---------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         self._unwatch()
-        if self._worker is not None:
+        if self._worker is None:
+            return
+        loading = not self.shared and bool(self._flying) and self._flying[0].future is None
+        if self._ready and not loading:
             self._sent_cpu_s = self._worker.cpu_s()
             self._deadline = self._loop.call_later(self.limits.wall_s, self._stalled)
+        else:
+            reason = f"it did not start in {self.limits.start_s:g} s"
+            self._deadline = self._loop.call_later(self.limits.start_s, self._worker.kill, reason)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:
@@ -369,31 +430,37 @@ class Lane:
         self._deadline = None
         if self._worker is None:
             return
-        starved = self._worker.cpu_s() - self._sent_cpu_s < self.limits.cpu_s / 2
+        starved = self._worker.cpu_s() - self._sent_cpu_s < self.limits.cpu_s * self._program.shares
         if starved and self._extended < EXTENSIONS:
             self._extended += 1
             self._deadline = self._loop.call_later(self.limits.wall_s, self._stalled)
         else:
             self._worker.kill(f"it gave no answer within {self.limits.wall_s * (1 + self._extended):g} s")
 
-    def _blame(self, problem: str, jobs: list[_Job]) -> None:
-        self._overran += 1
-        log.debug("codec %s: %s", self.setup.id, problem)
-        if self._patience.overrun(self._clock()):
-            log.warning("codec %s is set aside for %g s: %s", self.setup.id, self._patience.wait_s, problem)
-            aside = Outcome(problem=self._aside(self._patience.wait_s))
-            for waiting in self._take_waiting():
+    def _blame(self, standing: Standing, problem: str, jobs: list[_Job]) -> None:
+        standing.overran += 1
+        patience = standing.patience
+        log.debug("codec %s: %s", standing.setup.id, problem)
+        if patience.overrun(self._clock()):
+            log.warning("codec %s is set aside for %g s: %s", standing.setup.id, patience.wait_s, problem)
+            aside = Outcome(problem=standing.aside(patience.wait_s))
+            for waiting in self._take_waiting(standing):
                 waiting.settle(aside)
-            if not self._flying:
+            if not self._flying and not self.shared:
                 self.rest()
         for job in jobs:
             job.settle(Outcome(problem=problem))
 
-    def _take_waiting(self) -> list[_Job]:
-        jobs = list(self._waiting)
-        self._waiting.clear()
+    def _take_waiting(self, standing: Standing | None = None) -> list[_Job]:
+        """Take out what waits, all of it or what waits for one codec."""
+        jobs = [job for job in self._waiting if standing is None or job.standing is standing]
+        self._waiting = deque(job for job in self._waiting if standing is not None and job.standing is not standing)
         self._wake_callers(len(self._callers))
         return jobs
+
+    def _drop_errands(self) -> None:
+        """Forget what only the worker that leaves had to be told."""
+        self._waiting = deque(job for job in self._waiting if job.future is not None)
 
     def _wake_callers(self, room: int) -> None:
         while room > 0 and self._callers:
@@ -401,12 +468,6 @@ class Lane:
             if not turn.done():
                 turn.set_result(None)
                 room -= 1
-
-    def _aside(self, wait_s: float) -> str:
-        return (
-            f"the codec {self.setup.id} is set aside: it overran its limits {self._patience.in_a_row} times in a row;"
-            f" it is tried again in {wait_s:.0f} s"
-        )
 
 
 def _json(text: bytes) -> Any:

@@ -7,13 +7,16 @@ What holds a codec back is in `walls.py` (inside the worker) and `lane.py` (outs
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
-from types import MappingProxyType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.decoding.answer import Answer, Encoded, read_answer, read_encoded
 from gateway.decoding.catalogue import Language
-from gateway.decoding.lane import CodecHealth, Lane, Limits, Setup
+from gateway.decoding.lane import Lane, Limits, Outcome, Program
+from gateway.decoding.patience import Patience
+from gateway.decoding.standing import CodecHealth, Setup, Standing
 from gateway.model import Decoded
 
 if TYPE_CHECKING:
@@ -23,15 +26,27 @@ if TYPE_CHECKING:
     from gateway.decoding.catalogue import Catalogue, Entry, Script
     from gateway.model import DevEui
 
-WORKERS: Mapping[Language, str] = MappingProxyType({Language.PYTHON: "gateway.decoding.worker"})
-"""The worker's program for each language that can be run."""
+PYTHON = Program("gateway.decoding.worker")
+
+LOAD_SHARE = 5
+"""How many times the processor time of a call compiling a script may take, which is done for each message: the largest
+published one has 300 kB, for which a Raspberry Pi needs about 150 ms."""
 
 FIRMWARE = "firmware"
 """The variable by which a device says which firmware it runs, where the catalogue tells several apart."""
 
 _NOTHING = Decoded()
-_NO_CODEC = Answer(errors=("no codec is set for this device",))
+_NO_CODEC = "no codec is set for this device"
 _STOPPED = "the gateway stopped before the codec had answered"
+
+
+def javascript() -> Program | None:
+    """The program that runs JavaScript; None where the engine is not installed. The daemon itself never loads it."""
+    found = importlib.util.find_spec("_quickjs")
+    if found is None or found.origin is None:
+        return None
+    setup = (("engine", str(Path(found.origin).parent)), ("load_share", LOAD_SHARE))
+    return Program("gateway.decoding.js_worker", setup, shares=1 + LOAD_SHARE)
 
 
 class Decoder:
@@ -44,7 +59,8 @@ class Decoder:
         self._catalogue = catalogue
         self._limits = limits or Limits()
         self._clock = clock
-        self._lanes: dict[tuple[str, str], _Place] = {}
+        self._places: dict[tuple[str, str], _Place] = {}  # by codec and firmware
+        self._lanes: list[Lane] = []
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -56,9 +72,9 @@ class Decoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         self._open = False
-        lanes = [place.lane for place in self._lanes.values()]
-        self._lanes.clear()
-        await self._close(lanes)
+        places = list(self._places.values())
+        self._places.clear()
+        await self._close(places)
 
     async def decode(
         self,
@@ -91,37 +107,42 @@ class Decoder:
         dev_eui: DevEui | None = None,
     ) -> Answer:
         """The same with warnings and errors apart, as a codec's author wants them. `recv_time_s` is Unix time."""
-        if codec is None:
-            return _NO_CODEC
         place = self._place(codec, variables)
         if isinstance(place, str):
             return Answer(errors=(place,))
-        request = (
-            "decode",
-            bytes(payload),
-            f_port,
-            dict(variables),
-            recv_time_s,
-            None if dev_eui is None else str(dev_eui),
-        )
-        outcome = await place.lane.ask(request)
-        if outcome.problem is not None:
-            return Answer(place.entry.id, errors=(outcome.problem,))
-        return read_answer(place.entry.id, outcome.result, outcome.brackets)
+        eui = None if dev_eui is None else str(dev_eui)
+        return place.read(await place.ask("decode", bytes(payload), f_port, dict(variables), recv_time_s, eui))
+
+    async def decode_downlink(
+        self,
+        codec: str | None,
+        payload: bytes,
+        f_port: int,
+        variables: Mapping[str, str],
+        recv_time_s: float | None = None,
+    ) -> Answer:
+        """What a downlink's payload means, as the codec that made it reads it. Never raises because of a codec."""
+        place = self._place(codec, variables)
+        if isinstance(place, str):
+            return Answer(errors=(place,))
+        return place.read(await place.ask("decode_downlink", bytes(payload), f_port, dict(variables), recv_time_s))
 
     async def encode(
         self, codec: str | None, command: Mapping[str, Any], f_port: int | None, variables: Mapping[str, str]
     ) -> Encoded:
         """The downlink that the codec makes of a command (JSON values). Never raises because of a codec."""
-        if codec is None:
-            return Encoded(errors=_NO_CODEC.errors)
+        given = {"data": dict(command)} if f_port is None else {"data": dict(command), "fPort": f_port}
+        return await self.encode_input(codec, given, variables)
+
+    async def encode_input(self, codec: str | None, given: Mapping[str, Any], variables: Mapping[str, str]) -> Encoded:
+        """The same for a whole input of `encodeDownlink`: `data`, `fPort`, and whatever else it should see."""
         place = self._place(codec, variables)
         if isinstance(place, str):
             return Encoded(errors=(place,))
-        outcome = await place.lane.ask(("encode", dict(command), f_port, dict(variables)))
+        outcome = await place.ask("encode", dict(given), dict(variables))
         if outcome.problem is not None:
             return Encoded(errors=(outcome.problem,))
-        return read_encoded(outcome.result, f_port)
+        return read_encoded(outcome.result, given.get("fPort"))
 
     async def reload(self, catalogue: Catalogue) -> None:
         """Decode by another catalogue from now on; return when workers of codecs that changed are gone.
@@ -129,18 +150,22 @@ class Decoder:
         What they have under way is still answered. Codecs that did not change keep their workers.
         """
         self._catalogue = catalogue
-        stale = [key for key, place in self._lanes.items() if catalogue.get(place.entry.name) != place.entry]
-        await self._close([self._lanes.pop(key).lane for key in stale])
+        stale = [key for key, place in self._places.items() if catalogue.get(place.entry.name) != place.entry]
+        await self._close([self._places.pop(key) for key in stale])
 
     def health(self) -> tuple[CodecHealth, ...]:
         """How each codec that was asked since the start does."""
-        return tuple(place.lane.health() for place in self._lanes.values())
+        return tuple(place.lane.health(place.standing) for place in self._places.values())
 
-    def _place(self, codec: str, variables: Mapping[str, str]) -> _Place | str:
+    def _place(self, codec: str | None, variables: Mapping[str, str]) -> _Place | str:
         """Where to ask, or why nobody can be asked."""
+        if codec is None:
+            return _NO_CODEC
         firmware = variables.get(FIRMWARE, "")
-        place = self._lanes.get((codec, firmware))
+        place = self._places.get((codec, firmware))
         if place is not None:
+            if place.standing.overran and place.lane.shared:
+                place.move_to(self._lane(place.program))
             return place
         if not self._open:
             return _STOPPED
@@ -151,42 +176,80 @@ class Decoder:
         if script is None:
             known = ", ".join(row.version for row in entry.firmware) or "none"
             return f"firmware {firmware} of {codec} is not in the catalogue, known are: {known}"
-        return self._open_lane((codec, firmware), entry, script)
+        opened = self._open_place(entry, script)
+        if isinstance(opened, _Place):
+            self._places[codec, firmware] = opened
+        return opened
 
-    def _open_lane(self, key: tuple[str, str], entry: Entry, script: Script) -> _Place | str:
-        if script.language not in WORKERS:
-            return f"{script.path.name}: JavaScript codecs come with a later version"
+    def _open_place(self, entry: Entry, script: Script) -> _Place | str:
+        program = PYTHON if script.language is Language.PYTHON else javascript()
+        if program is None:
+            return f"{script.path.name}: JavaScript codecs need the package quickjs-ng, which is not installed"
         try:
             source = script.read()
         except (OSError, ValueError) as error:
             return f"the codec {entry.id} cannot be read: {error}"
-        setup = Setup(entry.id, WORKERS[script.language], script.path.name, source, entry.defaults)
-        place = self._lanes[key] = _Place(entry, Lane(setup, self._limits, self._clock, self._make_room))
-        return place
+        setup = Setup(entry.id, script.path.name, source, entry.defaults)
+        lane = self._lane(program) if program is PYTHON else self._shared_lane(program)
+        return _Place(entry, program, Standing(setup, Patience(self._limits.overruns)), lane)
+
+    def _lane(self, program: Program, *, shared: bool = False) -> Lane:
+        lane = Lane(program, self._limits, self._clock, self._make_room, shared=shared)
+        self._lanes.append(lane)
+        return lane
+
+    def _shared_lane(self, program: Program) -> Lane:
+        """The lane with the fewest codecs of those they share."""
+        lanes = [lane for lane in self._lanes if lane.shared]
+        if len(lanes) < self._limits.shared:
+            return self._lane(program, shared=True)
+        return min(lanes, key=lambda lane: len(lane.codecs))
 
     def _make_room(self) -> None:
-        """Let the codec rest that was not asked for longest, when there are as many workers as there may be."""
-        living = [place.lane for place in self._lanes.values() if place.lane.alive]
+        """Let the codecs rest that were not asked for longest, when there are as many workers as there may be."""
+        living = [lane for lane in self._lanes if lane.alive]
         if len(living) >= self._limits.workers:
             idle = [lane for lane in living if not lane.busy]
             if idle:
                 min(idle, key=lambda lane: lane.used_s).rest()
 
-    async def _close(self, lanes: list[Lane]) -> None:
+    async def _close(self, places: list[_Place]) -> None:
+        """Let go of codecs, and of lanes that have none any more."""
+        leaving = [place.lane.leave(place.standing) for place in places]
         try:
             async with asyncio.timeout(self._limits.start_s):
-                await asyncio.gather(*(lane.close() for lane in lanes))
+                await asyncio.gather(*leaving)
         except TimeoutError:
-            for lane in lanes:
-                lane.abandon(_STOPPED)
-            await asyncio.gather(*(lane.close() for lane in lanes))
+            for place in places:
+                place.lane.abandon(_STOPPED)
+            await asyncio.gather(*(place.lane.leave(place.standing) for place in places))
+        unused = [lane for lane in self._lanes if not lane.codecs]
+        self._lanes = [lane for lane in self._lanes if lane.codecs]
+        await asyncio.gather(*(lane.close() for lane in unused))
 
 
 class _Place:
-    """A codec in use: the entry it was opened by, and its lane."""
+    """A codec in use: the entry it was opened by, how it behaves, and the lane it is asked in."""
 
-    __slots__ = ("entry", "lane")
+    __slots__ = ("entry", "lane", "program", "standing")
 
-    def __init__(self, entry: Entry, lane: Lane) -> None:
+    def __init__(self, entry: Entry, program: Program, standing: Standing, lane: Lane) -> None:
         self.entry = entry
+        self.program = program
+        self.standing = standing
         self.lane = lane
+        lane.codecs.add(standing)
+
+    def move_to(self, lane: Lane) -> None:
+        """Ask in another lane from now on. What was asked before is answered where it was."""
+        self.lane.codecs.discard(self.standing)
+        self.lane = lane
+        lane.codecs.add(self.standing)
+
+    async def ask(self, verb: str, *arguments: Any) -> Outcome:
+        return await self.lane.ask(self.standing, verb, *arguments)
+
+    def read(self, outcome: Outcome) -> Answer:
+        if outcome.problem is not None:
+            return Answer(self.entry.id, errors=(outcome.problem,))
+        return read_answer(self.entry.id, outcome.result, outcome.brackets)

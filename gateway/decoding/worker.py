@@ -1,38 +1,25 @@
-"""The program of a worker process: one Python codec behind walls, asked over one socket.
+"""The program of a worker process for one Python codec, behind walls of its own.
 
-Started by `process.py` as a child that inherits nothing but a socket as descriptor 0. From the daemon come messages of
-four bytes length and a marshalled value: first the setup, then lists of requests. Back go lines: a letter, and JSON.
-
-    R {"guarded": true}   the codec is loaded; guarded says whether the kernel's filter holds
-    L "text"              it cannot be loaded, and why; the worker ends
-    = 1 {…}               what the codec answered to the worker's first request, and so on
-    ! 1 "text"            it raised, or answered what cannot be carried
-    T 1 "text"            it took more processor time than it may
-    M 1 "text"            it took more memory than it may; the worker ends, for memory does not come back
-
-Starts in a few milliseconds because it imports next to nothing, and nothing of the gateway but `walls`.
+One codec a process: nothing inside an interpreter keeps two of them apart. What it speaks with the daemon is in
+`link.py`.
 """
 
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import signal
 import sys
-import time
 import types
 from typing import TYPE_CHECKING, Any
 
+from gateway.decoding.link import LINK, MOST_DEPTH, Unusable, as_json, leave, open_worker, say_ready, serve
 from gateway.decoding.walls import close_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-LINK = 0  # the socket to the daemon
-FLUSH_S = 0.02  # answers do not wait longer than this for the rest of their batch
 TICKS = 5  # how often a codec may catch the exception that ends it before its process ends
-MOST_DEPTH = 32
 MOST_TEXT = 500
 
 # fmt: off
@@ -45,54 +32,29 @@ MODULES = frozenset({
 # fmt: on
 """What a codec may import: the part of the standard library that computes."""
 
+DECODE = "decode(payload, port, variables)"
+ENCODE = "encode(command)"
+DECODE_DOWNLINK = "decode_downlink(payload, port, variables)"
+
 
 class Overrun(BaseException):
     """Processor time is used up."""
 
 
-class Unusable(Exception):  # noqa: N818
-    """An answer that cannot be carried, in words."""
-
-
 def main() -> None:
     """Serve one codec until the daemon hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon stops in order, and stops us
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    setup = _receive()
-    if setup is None:
-        return
-    clock = Clock(setup["cpu_s"])
-    try:
-        codec = Codec(setup, clock)
-    except Overrun:
-        _send(b"L " + _json("loading it took too much processor time"))
-    except BaseException as error:  # noqa: BLE001 - whatever a codec does on its first lines
-        _send(b"L " + _json(_described(error, setup["file"])))
-    else:
-        _send(b"R " + _json({"guarded": codec.guarded}))
-        _serve(codec)
-    os._exit(0)  # nothing to tidy up, and no codec's exit handlers
-
-
-def _serve(codec: Codec) -> None:
-    number = 0
-    while (requests := _receive()) is not None:
-        answers: list[bytes] = []
-        flushed = time.monotonic()
-        for request in requests:
-            number += 1
-            letter, body = codec.answer(request)
-            answers.append(b"%b %d %b" % (letter, number, body))
-            if letter == b"M":
-                _send(b"".join(answers))
-                os._exit(0)
-            now = time.monotonic()
-            if now - flushed > FLUSH_S:
-                _send(b"".join(answers))
-                answers.clear()
-                flushed = now
-        if answers:
-            _send(b"".join(answers))
+    setup = open_worker()
+    if setup is not None:
+        worker = Worker(setup)
+        serve(
+            {
+                "load": worker.load,
+                "decode": worker.decode,
+                "decode_downlink": worker.decode_downlink,
+                "encode": worker.encode,
+            },
+        )
+    leave()
 
 
 class Clock:
@@ -122,78 +84,124 @@ class Clock:
             raise Overrun
 
 
-class Codec:
-    """A loaded codec. After construction the process is closed in."""
+class Worker:
+    """What answers requests. Loading the codec closes the process in."""
 
-    def __init__(self, setup: dict[str, Any], clock: Clock) -> None:
-        self.clock = clock
-        self.file: str = setup["file"]
-        self.defaults: dict[str, str] = setup["defaults"]
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.load_cpu_s: float = setup["load_cpu_s"]
+        self.memory_bytes: int = setup["memory_bytes"]
         self.most_bytes: int = setup["result_bytes"]
-        clock.start(setup["load_cpu_s"])
-        try:
-            code = compile(setup["source"], self.file, "exec", dont_inherit=True)
-            _import(_names(code))
-            self.guarded = close_in(LINK, setup["memory_bytes"])
-            module = {"__name__": "codec", "__file__": self.file, "__builtins__": _builtins()}
-            exec(code, module)  # noqa: S102 - that is the purpose, behind the walls
-        finally:
-            clock.stop()
-        self.decode = _function(module, "decode")
-        self.encode = _function(module, "encode")
-        self.decode_takes = _keywords(self.decode, {"recv_time", "dev_eui"})
-        self.encode_takes = _keywords(self.encode, {"variables", "f_port"})
-        if self.decode is None and self.encode is None:
-            raise Unusable("it has neither a function decode(payload, port, variables) nor encode(command)")
+        self.clock = Clock(setup["cpu_s"])
+        self.codec: Codec | None = None
 
-    def answer(self, request: tuple[Any, ...]) -> tuple[bytes, bytes]:
+    def load(self, _number: int, file: str, source: str, defaults: dict[str, str]) -> tuple[bytes, bytes]:
+        try:
+            self.codec = Codec(file, source, defaults, self)
+        except Overrun:
+            return b"L", as_json("loading it took too much processor time")
+        except BaseException as error:  # noqa: BLE001 - whatever a codec does on its first lines
+            return b"L", as_json(_described(error, file))
+        return b"=", as_json({})
+
+    def decode(
+        self, _number: int, payload: bytes, port: int, variables: dict[str, str], recv_time: Any, dev_eui: Any
+    ) -> tuple[bytes, bytes]:
+        return self._answered(lambda codec: codec.decoded(payload, port, variables, recv_time, dev_eui))
+
+    def decode_downlink(
+        self, _number: int, payload: bytes, port: int, variables: dict[str, str], _recv_time: Any
+    ) -> tuple[bytes, bytes]:
+        return self._answered(lambda codec: codec.downlink_decoded(payload, port, variables))
+
+    def encode(self, _number: int, given: dict[str, Any], variables: dict[str, str]) -> tuple[bytes, bytes]:
+        return self._answered(lambda codec: codec.encoded(given, variables))
+
+    def _answered(self, ask: Callable[[Codec], object]) -> tuple[bytes, bytes]:
         """The letter and the JSON of one line, whatever the codec does."""
+        codec = self.codec
+        if codec is None:
+            return b"!", as_json("it is not loaded")
         try:
             try:
                 self.clock.start()
-                return b"=", self._carried(self._run(request))
+                return b"=", _carried(ask(codec), self.most_bytes)
             except MemoryError:
-                return b"M", _json("it took more memory than a codec may")
+                return b"M", as_json("it took more memory than a codec may")
             except Exception as error:  # noqa: BLE001
-                return b"!", _json(_described(error, self.file))
+                return b"!", as_json(_described(error, codec.file))
             finally:
                 self.clock.stop()
         except Overrun:
             self.clock.stop()
-            return b"T", _json(f"it took more than {self.clock.cpu_s * 1000:g} ms of processor time")
+            return b"T", as_json(f"it took more than {self.clock.cpu_s * 1000:g} ms of processor time")
         except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt, a codec's own
-            return b"!", _json(f"it raised {type(error).__name__}")
+            return b"!", as_json(f"it raised {type(error).__name__}")
 
-    def _run(self, request: tuple[Any, ...]) -> object:
-        if request[0] == "decode":
-            if self.decode is None:
-                raise Unusable("it has no function decode(payload, port, variables)")
-            _, payload, port, variables, recv_time, dev_eui = request
-            given = {"recv_time": recv_time, "dev_eui": dev_eui}
-            own = {**self.defaults, **variables}
-            return self.decode(payload, port, own, **{name: given[name] for name in self.decode_takes})
-        if self.encode is None:
-            raise Unusable("it has no function encode(command): it cannot make downlinks")
-        _, command, port, variables = request
-        given = {"f_port": port, "variables": {**self.defaults, **variables}}
-        result = self.encode(command, **{name: given[name] for name in self.encode_takes})
+
+class Codec:
+    """A loaded codec. After construction the process is closed in."""
+
+    def __init__(self, file: str, source: str, defaults: dict[str, str], worker: Worker) -> None:
+        self.file = file
+        self.defaults = defaults
+        worker.clock.start(worker.load_cpu_s)
+        try:
+            code = compile(source, file, "exec", dont_inherit=True)
+            _import(_names(code))
+            guarded = close_in(LINK, worker.memory_bytes)
+            say_ready(guarded=guarded)
+            module = {"__name__": "codec", "__file__": file, "__builtins__": _builtins()}
+            exec(code, module)  # noqa: S102 - that is the purpose, behind the walls
+        finally:
+            worker.clock.stop()
+        self.functions: dict[str, Callable[..., object]] = {}
+        for signature in (DECODE, ENCODE, DECODE_DOWNLINK):
+            function: Any = module.get(signature.partition("(")[0])
+            if callable(function):
+                self.functions[signature] = function
+        if not self.functions:
+            raise Unusable(f"it has neither a function {DECODE} nor {ENCODE}")
+
+    def decoded(self, payload: bytes, port: int, variables: dict[str, str], recv_time: Any, dev_eui: Any) -> object:
+        given = {"recv_time": recv_time, "dev_eui": dev_eui}
+        function = self._function(DECODE)
+        return function(payload, port, self._own(variables), **_keywords(function, given))
+
+    def downlink_decoded(self, payload: bytes, port: int, variables: dict[str, str]) -> object:
+        return self._function(DECODE_DOWNLINK)(payload, port, self._own(variables))
+
+    def encoded(self, given: dict[str, Any], variables: dict[str, str]) -> object:
+        function = self._function(ENCODE)
+        more = {"f_port": given.get("fPort"), "variables": self._own(variables)}
+        result = function(given.get("data"), **_keywords(function, more))
         if type(result) is dict and isinstance(result.get("bytes"), (bytes, bytearray)):
             result["bytes"] = list(result["bytes"])
         return result
 
-    def _carried(self, result: object) -> bytes:
-        if type(result) is not dict:
-            raise Unusable(f"it returned {type(result).__name__}, not a dict")
-        try:
-            text = _encode(result).encode()
-        except (ValueError, TypeError, RecursionError):  # NaN, a cycle, a lone surrogate, or a type JSON has not
-            warnings: list[str] = []
-            cleaned = _cleaned(result, "", 0, warnings)
-            cleaned["warnings"] = [*_listed(cleaned.get("warnings")), *warnings]
-            text = _encode(cleaned).encode()
-        if len(text) > self.most_bytes:
-            raise Unusable(f"it returned {len(text)} bytes of JSON, at most {self.most_bytes} are taken")
-        return text + b"\n"
+    def _own(self, variables: dict[str, str]) -> dict[str, str]:
+        return {**self.defaults, **variables}
+
+    def _function(self, signature: str) -> Callable[..., object]:
+        function = self.functions.get(signature)
+        if function is None:
+            cannot = ": it cannot make downlinks" if signature == ENCODE else ""
+            raise Unusable(f"it has no function {signature}{cannot}")
+        return function
+
+
+def _carried(result: object, most_bytes: int) -> bytes:
+    if type(result) is not dict:
+        raise Unusable(f"it returned {type(result).__name__}, not a dict")
+    try:
+        text = _encode(result).encode()
+    except (ValueError, TypeError, RecursionError):  # NaN, a cycle, a lone surrogate, or a type JSON has not
+        warnings: list[str] = []
+        cleaned = _cleaned(result, "", 0, warnings)
+        cleaned["warnings"] = [*_listed(cleaned.get("warnings")), *warnings]
+        text = _encode(cleaned).encode()
+    if len(text) > most_bytes:
+        raise Unusable(f"it returned {len(text)} bytes of JSON, at most {most_bytes} are taken")
+    return text + b"\n"
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -229,18 +237,13 @@ def _builtins() -> dict[str, Any]:
     return {**vars(sys.modules["builtins"]), "__import__": codec_import}
 
 
-def _function(module: dict[str, Any], name: str) -> Callable[..., object] | None:
-    function = module.get(name)
-    return function if callable(function) else None
-
-
-def _keywords(function: object, known: set[str]) -> list[str]:
+def _keywords(function: Callable[..., object], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Which of the optional keywords a function takes."""
     code = getattr(function, "__code__", None)
     if code is None:
-        return []
+        return {}
     named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return [name for name in named if name in known]
+    return {name: offered[name] for name in named if name in offered}
 
 
 def _cleaned(value: Any, path: str, depth: int, warnings: list[str]) -> Any:
@@ -286,27 +289,3 @@ def _described(error: BaseException, file: str) -> str:
 
 
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"
-
-
-def _receive() -> Any:
-    head = _read(4)
-    return None if head is None else marshal.loads(_read(int.from_bytes(head, "little")) or b"N")  # noqa: S302 - from the daemon
-
-
-def _read(size: int) -> bytes | None:
-    chunks = b""
-    while len(chunks) < size:
-        chunk = os.read(LINK, size - len(chunks))
-        if not chunk:
-            return None
-        chunks += chunk
-    return chunks
-
-
-def _send(lines: bytes) -> None:
-    while lines:
-        lines = lines[os.write(LINK, lines) :]

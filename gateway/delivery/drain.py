@@ -20,19 +20,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.delivery.pace import Limiter, backoff_s
-from gateway.delivery.sink import SinkUnavailable
+from gateway.delivery.sink import AskingLink, SinkUnavailable
 from gateway.forecast import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.delivery.sink import Link, Refusal, Sink
-    from gateway.model import Record, Stamp
+    from gateway.model import DevEui, Record, Stamp
 
 log = logging.getLogger(__name__)
 
 LATE_AFTER_S = 5.0
 ANNOUNCE_S = 60.0
+MOST_NEWS = 1_000  # facts that wait for a destination to be there
 FINISH_S = 5.0  # what is on its way when a destination is paused may still be confirmed
 OBSERVE_S = 1.0
 SUSTAINED_S = 30.0  # a connection that holds this long is a success; a shorter one does not reset the back-off
@@ -112,8 +113,11 @@ class Drain:
         *,
         now: Callable[[], Stamp],
         facts: Callable[[], Mapping[str, Any]],
+        asked: Callable[[str, DevEui, bytes], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        """`facts` are what the destination is told of the gateway; `asked` hears what downlinks it asks for."""
+        self._asked = asked
         self._outbox = outbox
         self._sink = sink
         self._manners = manners
@@ -163,6 +167,17 @@ class Drain:
         self._news.append((topic, facts, told))
         self._news_came.set()
         await told
+
+    def tell(self, topic: str, facts: Mapping[str, Any]) -> None:
+        """Tell the destination what is of use soon or not at all; when too much waits, the oldest is left out."""
+        if len(self._news) >= MOST_NEWS:
+            left_out, _, told = self._news[1]  # the first may be on its way
+            del self._news[1]
+            if not told.done():
+                told.set_result(None)
+            log.warning("%s: is not told of %s, too much waits for it", self.name, left_out)
+        self._news.append((topic, facts, asyncio.get_running_loop().create_future()))
+        self._news_came.set()
 
     # --- connecting
 
@@ -241,7 +256,10 @@ class Drain:
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = (self._memory_lane, self._watch, self._watch_for_pause, self._keep_announcing, self._tell_news)
+                beside = (
+                    self._memory_lane, self._watch, self._watch_for_pause, self._keep_announcing, self._tell_news,
+                    self._listen,
+                )  # fmt: skip
                 for duty in (*lanes, *beside):
                     tasks.create_task(duty(link))
                 tasks.create_task(self._observe())
@@ -267,6 +285,12 @@ class Drain:
                     told.set_result(None)
             self._news_came.clear()
             await self._news_came.wait()
+
+    async def _listen(self, link: Link) -> None:
+        """What the destination asks for goes to whoever can do it."""
+        if self._asked is not None and isinstance(link, AskingLink):
+            async for dev_eui, content in link.downlinks():
+                self._asked(self.name, dev_eui, content)
 
     # --- the lanes
 

@@ -18,6 +18,7 @@ import aiomqtt
 
 from gateway.delivery.mqtt_line import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.delivery.sink import Refusal, SinkUnavailable
+from gateway.model import DevEui
 from gateway.wire.own_json import FIELDS, json_bytes, reading_bytes
 
 if TYPE_CHECKING:
@@ -179,6 +180,23 @@ class MqttLink:
         if objection and topic not in self._unwelcome:
             self._unwelcome.add(topic)
             log.warning("sink %s: the broker does not take %s: %s", self._destination.name, topic, objection)
+
+    async def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
+        """What is published under `PREFIX/{gateway_eui}/{dev_eui}/down`; a broker that allows no reading ends it."""
+        pattern = self._destination.topic("+/down")
+        try:
+            async for topic, payload in self._line.listen(pattern):
+                name = topic.split("/")[-2]
+                try:
+                    dev_eui = DevEui.parse(name)
+                except ValueError as error:
+                    log.warning("sink %s: a downlink for nobody: %s", self._destination.name, error)
+                    continue
+                yield dev_eui, payload
+        except PermissionError as error:
+            if pattern not in self._unwelcome:
+                self._unwelcome.add(pattern)
+                log.warning("sink %s: no downlinks from here, the broker says: %s", self._destination.name, error)
 
     async def lost(self) -> str:
         """Return, with the reason, once the connection is gone: at once when it is closed, else by the keepalive."""

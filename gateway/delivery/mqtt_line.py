@@ -36,7 +36,7 @@ from gateway.delivery.dialing import Trouble, dial, tls_context, trouble_with
 from gateway.delivery.sink import SinkUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     Answered = Callable[[int, int, str], None]
@@ -46,6 +46,7 @@ FAREWELL_S: Final = 2.0  # what a stop may cost; the daemon promises to be gone 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}  # IANA
 _INCOMING_MESSAGES: Final = 1_000  # a broker that sends without end fills no memory
 _UNSUPPORTED_PROTOCOL_VERSION: Final = 0x84
+_SUBSCRIPTION_REFUSED: Final = 0x80  # SUBACK codes from here on are refusals, in 3.1.1 as in 5 (section 3.9.3)
 _MENDED_BY_A_PERSON: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x90, 0x95, 0x9A, 0x9B, 0x9C, 0x9D})
 """CONNACK reasons that time does not heal (MQTT 5.0, section 3.2.2.2): client id, login, permission, ban, method, will
 topic, size, retain, QoS, use another server, moved."""
@@ -179,6 +180,23 @@ class MqttLine(aiomqtt.Client):
         info = self._client.publish(topic, payload, qos=1, retain=retain and self.retain_available)
         self._answered[info.mid] = answered
         return info.mid
+
+    async def listen(self, topic: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Subscribe at QoS 1 and give topics and payloads as they come; SinkUnavailable when the line ends.
+
+        PermissionError, with the broker's word, when it lets this login not subscribe. What was there before the
+        subscription (retained) is left out: it would come again with every connection.
+        """
+        try:
+            [answer] = await self.subscribe(topic, qos=1)
+            code = answer if isinstance(answer, int) else answer.value
+            if code >= _SUBSCRIPTION_REFUSED:
+                raise PermissionError(words_of(code))
+            async for message in self.messages:
+                if not message.retain and isinstance(message.payload, bytes):
+                    yield str(message.topic), message.payload
+        except aiomqtt.MqttError as error:
+            raise SinkUnavailable(self.gone.result() if self.gone.done() else str(error)) from error
 
     def packet_bytes(self, topic: str, payload: bytes) -> int:
         """Size of the PUBLISH packet at QoS 1, as the broker's maximum packet size counts it."""

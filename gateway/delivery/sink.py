@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.model import Record
+    from gateway.model import DevEui, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,18 @@ class Link(Protocol):
 
     async def lost(self) -> str:
         """Return, with the reason, once the connection is gone."""
+        ...
+
+
+@runtime_checkable
+class AskingLink(Link, Protocol):
+    """A link over which the destination asks for downlinks."""
+
+    def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
+        """What is asked for, as it comes: for which device, and the request in our own JSON, unread.
+
+        SinkUnavailable when the connection ends; it ends by itself when the destination lets nobody ask.
+        """
         ...
 
 

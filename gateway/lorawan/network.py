@@ -8,9 +8,10 @@ A counter is used once. What comes with a used one is told apart by its MIC and 
 (another receiver heard the same transmission), a REPETITION (the device sent the frame again), or a REPLAY (another
 frame under an old counter, or an old frame long after its time).
 
-A known weakness, of LoRaWAN 1.1 with the ACK bit set: half of that MIC covers the counter of the acknowledged downlink,
-which who has not sent that downlink cannot know. Such a frame is accepted on the other half alone: 16 bits, so it gets
-no second try at the counter, and no jump ahead beyond MAX_FCNT_GAP.
+With the ACK bit set, half of the MIC of LoRaWAN 1.1 covers the counter of the acknowledged downlink. A session whose
+`conf_f_cnts` names the confirmed downlinks that went out is judged on all of it. Who has not sent them cannot know them
+(None: an imported session, or a power cut in between), and accepts such a frame on the other half alone: 16 bits, so it
+gets no second try at the counter, and no jump ahead beyond MAX_FCNT_GAP.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from gateway.lorawan.frame import (
     JoinRequest,
     MalformedFrame,
     RejoinRequest,
+    UplinkControl,
     parse,
 )
 from gateway.model import Crc, OpenedUplink, Refusal, Refused
@@ -52,6 +54,13 @@ MAX_FCNT_GAP = 16_384
 TURNS = 16
 """Turns of the lower 16 bits that are tried on each side: a frame a minute for two years without being heard."""
 
+TURNS_TRIED = 256
+"""Turns on each side for all sessions of a DevAddr together, one for each at least: a frame of somebody else that has
+the address of a thousand devices must not hold up those of the others."""
+
+HALF_CANDIDATES_MAX = 16
+"""Sessions among which half a MIC may decide: each one is a chance of 1 in 65,536 to take in a foreign frame."""
+
 COPY_SPAN_US = 2_000_000
 """Receivers hear one transmission within this time. A device waits longer before it repeats: RX2 opens after 2 s."""
 
@@ -61,6 +70,8 @@ frame has to wait over four minutes."""
 
 FRAMES_REMEMBERED = 8_192
 """Accepted frames that copies and repetitions are recognized by, about 4 MB."""
+
+JOINS_REMEMBERED = 256
 
 _TURN = 1 << 16
 _ANY_DATA_RATE = range(16)  # TxDr has four bits
@@ -77,6 +88,7 @@ class Network:
         self._region = region
         self._keys = KeySchedules(keys_kept)
         self._recent = _RecentFrames(frames_kept)
+        self._joins: OrderedDict[bytes, _Heard] = OrderedDict()
 
     def read(self, frame: RadioFrame) -> Refused | DataFrame | JoinRequest | RejoinRequest:
         """The uplink these bytes are, still closed; or why they are none."""
@@ -94,13 +106,31 @@ class Network:
             return message
         return Refused(Refusal.NOT_UPLINK, f"a frame of type {type(message).__name__}")
 
+    def join_again(self, frame: RadioFrame) -> Refused | None:
+        """Whether this join or rejoin was heard a moment ago; None the first time.
+
+        A device asks with a new nonce each time, so the same bytes are a copy that another receiver heard, or a
+        repetition; much later they are new here, and their nonce is what refuses them.
+        """
+        earlier = self._joins.get(frame.phy)
+        if earlier is not None and earlier.may_come_again(frame):
+            reason, detail = earlier.meet(frame, b"")
+            return Refused(reason, detail)
+        self._joins[frame.phy] = _Heard(b"", frame)
+        self._joins.move_to_end(frame.phy)
+        if len(self._joins) > JOINS_REMEMBERED:
+            self._joins.popitem(last=False)
+        return None
+
     def open(
         self, frame: RadioFrame, data: DataFrame, candidates: Sequence[tuple[Device, Session]]
     ) -> Refused | OpenedUplink:
         """The uplink opened by the one candidate that made it, or why none of them did or it may not count.
 
-        `data` is what `read` made of `frame`; `candidates` are the sessions with its DevAddr, several devices may share
-        one. Storing the session of the answer is what accepts it; `withdraw` it if that fails.
+        `data` is what `read` made of `frame`; `candidates` are the sessions with its DevAddr: several devices may share
+        one, and one device may have an old session and a new one. Storing the session of the answer is what accepts it;
+        `withdraw` it if that fails. A refused repetition comes with what it repeats: its device may have missed the
+        answer.
         """
         if data.direction is Direction.DOWN:
             return _not_uplink(data)
@@ -114,7 +144,11 @@ class Network:
         refused = self._judge(frame, data, device, session, f_cnt)
         if refused is not None:
             reason, detail = refused
-            return Refused(reason, detail, data.dev_addr, session.dev_eui)
+            again = None
+            if reason is Refusal.REPETITION:
+                opened = self._opened(frame, data, device, session, f_cnt)
+                again = replace(opened, session=session, gap_before=0, counter_reset=False)
+            return Refused(reason, detail, data.dev_addr, session.dev_eui, again)
         self._recent.add(session, f_cnt, data.mic, frame)
         return self._opened(frame, data, device, session, f_cnt)
 
@@ -129,18 +163,25 @@ class Network:
     ) -> tuple[Device, Session, int] | None:
         """The device, its session and the 32-bit counter that fit the MIC."""
         unsigned = frame.phy[:-MIC_SIZE]
+        if len(candidates) > 1:  # a device that was heard lately is a few counters ahead: it is found with one MIC
+            candidates = sorted(candidates, key=lambda candidate: _ahead(candidate[1].f_cnt_up, data.f_cnt16))
         for device, session in candidates:
             f_cnt = _nearest(session.f_cnt_up, data.f_cnt16)
             if self._fits(frame, data, session, f_cnt, unsigned):
                 return device, session, f_cnt
+        turns = min(TURNS, max(1, TURNS_TRIED // len(candidates)))
         for device, session in candidates:
-            for f_cnt in _other_turns(_nearest(session.f_cnt_up, data.f_cnt16)):
+            for f_cnt in _other_turns(_nearest(session.f_cnt_up, data.f_cnt16), turns):
                 if self._fits(frame, data, session, f_cnt, unsigned):
                     return device, session, f_cnt
-        if data.f_ctrl.ack:
+        if data.f_ctrl.ack and len(candidates) <= HALF_CANDIDATES_MAX:
             for device, session in candidates:
                 f_cnt = _nearest(session.f_cnt_up, data.f_cnt16)
-                if session.mac_version.is_1_1 and self._half_fits(data, session, f_cnt, unsigned):
+                if (
+                    session.conf_f_cnts is None
+                    and session.mac_version.is_1_1
+                    and self._half_fits(data, session, f_cnt, unsigned)
+                ):
                     return device, session, f_cnt
         return None
 
@@ -151,12 +192,15 @@ class Network:
         if not session.mac_version.is_1_1:
             return mic == data.mic
         # The forwarding half has the key and the block of the 1.0 MIC.
-        if mic[:2] != data.mic[2:] or data.f_ctrl.ack:
+        if mic[:2] != data.mic[2:]:
             return False
+        acknowledged = (session.conf_f_cnts or ()) if data.f_ctrl.ack else (0,)
         s_key = self._keys.of(session.s_nwk_s_int_key)
         data_rate = self._region.data_rate_index(frame.modulation)
         return any(
-            serving_half(s_key, data.dev_addr, f_cnt, unsigned, conf_f_cnt=0, tx_dr=tx_dr, tx_ch=tx_ch) == data.mic[:2]
+            serving_half(s_key, data.dev_addr, f_cnt, unsigned, conf_f_cnt=conf & 0xFFFF, tx_dr=tx_dr, tx_ch=tx_ch)
+            == data.mic[:2]
+            for conf in acknowledged
             for tx_dr in (_ANY_DATA_RATE if data_rate is None else (data_rate,))
             for tx_ch in self._region.channel_candidates(frame.frequency_hz)
         )
@@ -216,6 +260,7 @@ class Network:
             payload=payload,
             gap_before=0 if last is None or f_cnt <= last else f_cnt - last - 1,
             counter_reset=last is not None and f_cnt <= last,
+            adr_ack_req=isinstance(data.f_ctrl, UplinkControl) and data.f_ctrl.adr_ack_req,
         )
 
 
@@ -280,12 +325,17 @@ def _nearest(last: int | None, f_cnt16: int) -> int:
     return counter if counter <= F_CNT_MAX else counter - _TURN
 
 
-def _other_turns(nearest: int) -> list[int]:
+def _ahead(last: int | None, f_cnt16: int) -> int:
+    """How many counters a session would have advanced."""
+    return f_cnt16 if last is None else (f_cnt16 - last) % _TURN
+
+
+def _other_turns(nearest: int, turns: int = TURNS) -> list[int]:
     """The same 16 bits in other turns: ahead (nobody listened), behind (an old frame), and the first (a restart)."""
-    ahead = range(nearest + _TURN, min(nearest + TURNS * _TURN, F_CNT_MAX) + 1, _TURN)
-    behind = range(nearest - _TURN, max(nearest - TURNS * _TURN, 0) - 1, -_TURN)
+    ahead = range(nearest + _TURN, min(nearest + turns * _TURN, F_CNT_MAX) + 1, _TURN)
+    behind = range(nearest - _TURN, max(nearest - turns * _TURN, 0) - 1, -_TURN)
     first = nearest % _TURN
-    return [*ahead, *behind, *([first] if nearest - first > TURNS * _TURN else [])]
+    return [*ahead, *behind, *([first] if nearest - first > turns * _TURN else [])]
 
 
 def _same_frame(session: Session, one: bytes, other: bytes) -> bool:

@@ -32,6 +32,10 @@ class RadioHealth:
     dropped: int = 0  # of these, dropped because the line was full
     refused: Mapping[str, int] = field(default_factory=dict)  # input that was no frame, by reason
     receivers: tuple[Mapping[str, object], ...] = ()  # forwarders or chips behind it, facts for `status`
+    airtime: tuple[Mapping[str, object], ...] = ()  # receiver, band, used_s, limit_s, left_s: the hour of each sub-band
+    denied: Mapping[str, int] = field(
+        default_factory=dict
+    )  # downlinks refused before they reached a radio, by TxResult
 
 
 class Concentrator(Protocol):

@@ -6,14 +6,17 @@ so the registry is bounded, and who keeps a downlink path open is the last to be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
+
+from gateway.radio.counter import CounterEstimate, count_of
+from gateway.radio.schedule import GpsReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.model import GatewayEui
+    from gateway.model import GatewayEui, RadioFrame
     from gateway.wire.semtech_udp import Stat
 
 Address = tuple[Any, ...]
@@ -50,6 +53,18 @@ class Forwarder:
     frames: int = 0
     refused: int = 0
     stat: Stat | None = None
+    counter: CounterEstimate = field(default_factory=CounterEstimate)
+    gps: GpsReference | None = None
+
+    def heard(self, frame: RadioFrame, now_us: int) -> bool:
+        """Learn its counter, and its GPS time, from a frame that came now. True: what was known no longer holds."""
+        began_anew = self.counter.heard(frame.counter_us, now_us)
+        if began_anew:
+            self.gps = None
+        count_us = self.counter.at(now_us)
+        if frame.gps_time_us is not None and count_us is not None:
+            self.gps = GpsReference(count_of(frame.counter_us, count_us), frame.gps_time_us)
+        return began_anew
 
     def downlink_address(self, now_us: int) -> Address | None:
         """Where a downlink reaches it now, if anywhere."""

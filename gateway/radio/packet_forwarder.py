@@ -4,6 +4,10 @@ We are the server side. An acknowledgement leaves before the JSON is looked at, 
 go to where the last PULL_DATA of the forwarder came from. All work of a wake-up is bounded: a flood fills the kernel's
 buffer and is dropped there, it does not keep the event loop from its other duties.
 
+A downlink is admitted here (`transmitters`) and then handed over at once, because a forwarder has a queue of its own.
+Its TX_ACK is the outcome; when it refuses, air time and place are given back. Without a TX_ACK nobody knows, and the
+air time counts as used.
+
 The protocol has no authentication. Whoever reaches the port can inject frames and have us believe in forwarders; what
 bounds the harm are the address listened on and the bounds in this file.
 """
@@ -24,7 +28,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from gateway.errors import RadioError
-from gateway.model import RadioFrame, TxReport, TxResult
+from gateway.model import AtCounter, RadioFrame, TxReport, TxResult
 from gateway.radio.concentrator import QUEUE_FRAMES, RadioHealth
 from gateway.radio.forwarders import MOST_FORWARDERS, SILENT_AFTER_US, Forwarder, Forwarders, News, show_address
 from gateway.wire.semtech_udp import (
@@ -33,6 +37,7 @@ from gateway.wire.semtech_udp import (
     PullResp,
     PushData,
     TxAck,
+    TxAnswer,
     parse,
     read_push,
     read_tx_ack,
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
 
     from gateway.model import DownlinkRequest, GatewayEui, Stamp
     from gateway.radio.forwarders import Address
+    from gateway.radio.schedule import Planned
+    from gateway.radio.transmitters import Transmitters
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +152,7 @@ class _Loudness:
 class _Downlink:
     """A token that is taken: by a downlink without an outcome as long as the timer runs."""
 
-    ref: str
+    planned: Planned
     eui: GatewayEui
     sent_us: int
     timer: asyncio.TimerHandle | None
@@ -155,13 +162,15 @@ class PacketForwarderRadio:
     """A `Concentrator` that listens on `listen` (`host:port`, `[::1]:1700`, port 0: any) for packet forwarders.
 
     `stamp` is asked for the time of each datagram; its monotonic part is also what ages are counted in. Frames carry
-    the EUI of the forwarder that heard them as `receiver`, 16 lower hex.
+    the EUI of the forwarder that heard them as `receiver`, 16 lower hex. `transmitters` admits what goes out; each
+    forwarder is one of them.
     """
 
     def __init__(
         self,
         listen: str,
         stamp: Callable[[], Stamp],
+        transmitters: Transmitters,
         *,
         queue_frames: int = QUEUE_FRAMES,
         most_forwarders: int = MOST_FORWARDERS,
@@ -170,6 +179,7 @@ class PacketForwarderRadio:
     ) -> None:
         self._listen = listen
         self._stamp = stamp
+        self._transmitters = transmitters
         self._most_downlinks = most_downlinks
         self._tx_ack_timeout_s = tx_ack_timeout_s
         self._socket: socket.socket | None = None
@@ -280,6 +290,8 @@ class PacketForwarderRadio:
             self._heard += count
             forwarder.frames += count
             forwarder.last_frame_us = now_us
+            if forwarder.heard(content.frames[-1], now_us):
+                self._transmitters.schedule(forwarder.receiver).clear()
             self._recover()
         if content.stat is not None:
             forwarder.stat = content.stat
@@ -319,46 +331,75 @@ class PacketForwarderRadio:
     # --- down ---
 
     def submit(self, request: DownlinkRequest) -> TxReport:
-        """Send it to the forwarder that `request.receiver` names, if that one keeps a way down open."""
-        now_us = self._stamp().monotonic_us
+        """Send it to the forwarder that `request.receiver` names, if that one keeps a way down open and the law allows.
+
+        A counter value can be judged once the forwarder has sent a frame: what it stands for is known from that.
+        """
+        now = self._stamp()
         forwarder = self._forwarders.find(request.receiver)
-        address = None if forwarder is None else forwarder.downlink_address(now_us)
+        address = None if forwarder is None else forwarder.downlink_address(now.monotonic_us)
         if self._socket is None or forwarder is None or address is None:
             since = SILENT_AFTER_US // 1_000_000
             detail = f"packet forwarder {request.receiver} has not sent a PULL_DATA for {since} s"
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, detail)
-        self._free_tokens(now_us)
+        self._free_tokens(now.monotonic_us)
         if len(self._downlinks) + len(self._outcomes) >= self._most_downlinks:
             return TxReport(request.ref, TxResult.COLLISION_PACKET, f"{self._most_downlinks} downlinks are under way")
+        planned = self._plan(request, forwarder, now)
+        if isinstance(planned, TxReport):
+            return planned
+        return self._send(planned, forwarder, address, now.monotonic_us)
+
+    def _plan(self, request: DownlinkRequest, forwarder: Forwarder, now: Stamp) -> Planned | TxReport:
+        count_us = forwarder.counter.at(now.monotonic_us)
+        if count_us is None:
+            if isinstance(request.timing, AtCounter):
+                detail = f"the counter of packet forwarder {forwarder.receiver} is not known: it has sent no frame yet"
+                return TxReport(request.ref, TxResult.UNKNOWN, detail)
+            count_us = now.monotonic_us  # any count will do until the first frame
+        self._transmitters.schedule(forwarder.receiver).over(count_us)
+        return self._transmitters.plan(request, count_us, now, forwarder.gps)
+
+    def _send(self, planned: Planned, forwarder: Forwarder, address: Address, now_us: int) -> TxReport:
+        assert self._socket is not None
         token = secrets.token_bytes(2)
         while token in self._downlinks:
             token = secrets.token_bytes(2)
+        request = planned.request
         try:
-            self._socket.sendto(PullResp(forwarder.version, token, write_txpk(request)).encode(), address)
-        except ValueError as error:
-            return TxReport(request.ref, TxResult.UNKNOWN, str(error))
-        except OSError as error:
+            txpk = write_txpk(self._transmitters.conducted(request))
+            self._socket.sendto(PullResp(forwarder.version, token, txpk).encode(), address)
+        except (ValueError, OSError) as error:
+            self._transmitters.not_sent(planned)
+            if isinstance(error, ValueError):
+                return TxReport(request.ref, TxResult.UNKNOWN, str(error))
             detail = f"sending to {show_address(address)}: {error.strerror}"
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, detail)
+        self._transmitters.schedule(forwarder.receiver).hand_over(planned)
         timer = asyncio.get_running_loop().call_later(self._tx_ack_timeout_s, self._unanswered, token)
-        self._downlinks[token] = _Downlink(request.ref, forwarder.eui, now_us, timer)
+        self._downlinks[token] = _Downlink(planned, forwarder.eui, now_us, timer)
         return TxReport(request.ref, TxResult.ACCEPTED)
 
     def _take_tx_ack(self, tx_ack: TxAck) -> None:
         downlink = self._downlinks.get(tx_ack.token)
         if downlink is None:
             self._complain(Ignored.TX_ACK_UNKNOWN, "TX_ACK from %s for no downlink of ours", tx_ack.eui)
-        elif downlink.eui != tx_ack.eui:
+            return
+        if downlink.eui != tx_ack.eui:
             self._complain(Ignored.TX_ACK_FOREIGN, "TX_ACK from %s for a downlink of %s", tx_ack.eui, downlink.eui)
-        elif downlink.timer is None:
+            return
+        answer = read_tx_ack(tx_ack.json)
+        if isinstance(answer, TxAnswer):
+            # Also when it is late: who asked has his outcome, but the law sees what really happened.
+            settle = self._transmitters.sent if answer.result is TxResult.SENT else self._transmitters.not_sent
+            settle(downlink.planned)
+        if downlink.timer is None:
             self._complain(Ignored.TX_ACK_LATE, "TX_ACK from %s after the outcome was known", tx_ack.eui)
+        elif isinstance(answer, Fault):
+            self._complain(answer.reason, "TX_ACK from %s cannot be read: %s", tx_ack.eui, answer.reason)
+            self._settle(downlink, TxResult.UNKNOWN, "unreadable TX_ACK")
         else:
-            answer = read_tx_ack(tx_ack.json)
-            if isinstance(answer, Fault):
-                self._complain(answer.reason, "TX_ACK from %s cannot be read: %s", tx_ack.eui, answer.reason)
-                self._settle(downlink, TxResult.UNKNOWN, "unreadable TX_ACK")
-            else:
-                self._settle(downlink, answer.result, answer.detail)
+            self._settle(downlink, answer.result, answer.detail)
 
     def _unanswered(self, token: bytes) -> None:
         self._settle(self._downlinks[token], TxResult.UNKNOWN, "no TX_ACK")
@@ -368,7 +409,7 @@ class PacketForwarderRadio:
         if downlink.timer is not None:
             downlink.timer.cancel()
             downlink.timer = None
-            self._outcomes.put(TxReport(downlink.ref, result, detail))
+            self._outcomes.put(TxReport(downlink.planned.request.ref, result, detail))
 
     def _free_tokens(self, now_us: int) -> None:
         while self._downlinks:
@@ -381,7 +422,8 @@ class PacketForwarderRadio:
 
     def health(self) -> RadioHealth:
         """The state now; `evidence` says who calls, and what to check if nobody does."""
-        now_us = self._stamp().monotonic_us
+        now = self._stamp()
+        now_us = now.monotonic_us
         self._lost_in_kernel()
         state, evidence = self._forwarders.verdict(now_us, self._listen)
         if self._socket is None:
@@ -399,6 +441,8 @@ class PacketForwarderRadio:
             dropped=self._dropped,
             refused=+self._refused,
             receivers=tuple(forwarder.facts(now_us) for forwarder in self._forwarders),
+            airtime=self._transmitters.airtime(now),
+            denied=dict(self._transmitters.denied),
         )
 
     def _lost_in_kernel(self) -> None:

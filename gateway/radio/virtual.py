@@ -7,15 +7,16 @@ that happens in it is decided by the scenario, the seed and the time of day it s
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 from collections import deque
-from itertools import count
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from gateway.errors import UsageError
 from gateway.model import TxReport, TxResult
 from gateway.radio.concentrator import QUEUE_FRAMES, RadioHealth
+from gateway.radio.counter import count_of
+from gateway.radio.transmitters import timed
 from gateway.simulator.air import Air
 from gateway.simulator.chance import Chance
 from gateway.simulator.chip import SimulatedChip, TxRefused
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.model import DevEui, DownlinkRequest, RadioFrame, Stamp
+    from gateway.radio.schedule import Planned
+    from gateway.radio.transmitters import Transmitters
     from gateway.simulator.devices import Resident
     from gateway.simulator.scenario import Scenario
 
@@ -47,6 +50,9 @@ SILENT_US = 60_000_000
 class VirtualRadio:
     """The city of a scenario, as one gateway hears it.
 
+    What it sends is admitted by `transmitters` and given to the chip just in time, all in virtual time: the hour of the
+    law passes as fast as everything else.
+
     The scenario's own seed says who lives there. `seed` says what happens: fading, timing, collisions; it is the
     scenario's where it is None. `f_cnt_up` are the last counters of devices that a store already knows: those count on,
     as devices do that were never switched off.
@@ -55,6 +61,7 @@ class VirtualRadio:
     def __init__(
         self,
         scenario: Scenario,
+        transmitters: Transmitters,
         *,
         stamp: Callable[[], Stamp],
         seed: int | None = None,
@@ -68,6 +75,8 @@ class VirtualRadio:
                 f"A virtual city cannot run at speed {speed}", hint="1 is the pace of the clock on the wall"
             )
         self._scenario = scenario
+        self._transmitters = transmitters
+        self._schedule = transmitters.schedule(RECEIVER)
         self._stamp = stamp
         self._speed = speed
         self._residents = list(scenario.residents())
@@ -81,19 +90,22 @@ class VirtualRadio:
         self._heard = 0
         self._frames: _Stream[RadioFrame] = _Stream(queue_frames)
         self._outcomes: _Stream[TxReport] = _Stream(queue_frames)
-        self._accepted: list[tuple[int, int, str]] = []  # end, order, ref: a heap
-        self._order = count()
+        self._count_us = self._chip.counter_us()
+        self._stamped: Stamp | None = None  # the last time anybody asked, and before that the start
+        self._started_us = 0  # by the clock since boot
         self._silent_us = max([SILENT_US, *(3 * resident.interval_us for resident in self._fastest())])
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> Self:
+        self._stamped = self._stamp()
+        self._started_us = self._stamped.monotonic_us
         settle(
             self._residents,
             self._air,
             [self._chip],
             self._chance.about("devices"),
-            start_utc_us=self._stamp().utc_us,
+            start_utc_us=self._stamped.utc_us,
             f_cnt_up=self._f_cnt_up,
         )
         self._task = asyncio.create_task(self._run(), name="virtual air")
@@ -119,16 +131,24 @@ class VirtualRadio:
         return self._outcomes.read()
 
     def submit(self, request: DownlinkRequest) -> TxReport:
-        """Give it to the chip, or say why the chip does not take it."""
+        """Admit it, or say why neither law nor chip nor schedule can have it."""
         if self._task is None or self._task.done():
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, "the virtual radio is not running")
         if request.receiver != RECEIVER:
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, f"there is no receiver {request.receiver} here")
-        answer = self._chip.send(request)
-        if isinstance(answer, TxRefused):
-            return TxReport(request.ref, answer.result, answer.detail)
-        heapq.heappush(self._accepted, (answer.end_us, next(self._order), request.ref))
+        if (refused := self._chip.unable(request)) is not None:
+            return TxReport(request.ref, refused.result, refused.detail)
+        self._stamped = self._stamp()
+        planned = self._transmitters.plan(request, self._count_us, self._virtual(self._stamped))
+        if isinstance(planned, TxReport):
+            return planned
+        self._schedule.take(planned)
         return TxReport(request.ref, TxResult.ACCEPTED)
+
+    def _virtual(self, stamp: Stamp) -> Stamp:
+        """That moment as the clocks of the virtual city show it."""
+        ahead_us = self._started_us + self._now_us - stamp.monotonic_us
+        return replace(stamp, utc_us=stamp.utc_us + ahead_us, monotonic_us=stamp.monotonic_us + ahead_us)
 
     def health(self) -> RadioHealth:
         """What the air is like, and what the chip made of it."""
@@ -151,6 +171,8 @@ class VirtualRadio:
                     "lost": chip.lost,
                 },
             ),
+            airtime=() if self._stamped is None else self._transmitters.airtime(self._virtual(self._stamped)),
+            denied=dict(self._transmitters.denied),
         )
 
     def _verdict(self) -> tuple[str, str]:
@@ -174,7 +196,7 @@ class VirtualRadio:
             while True:
                 until_us = round((clock() - opened) * self._speed * 1_000_000)
                 while self._now_us < until_us:
-                    self._step(min(until_us, self._now_us + STEP_US))
+                    self._step(min(until_us, self._now_us + STEP_US, self._next_due_us()))
                     await asyncio.sleep(0)
                 await asyncio.sleep(POLL_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader of the frames has to know
@@ -183,22 +205,45 @@ class VirtualRadio:
 
     def _end(self) -> None:
         """Tell whoever waits that nothing more will come."""
-        while self._accepted:
-            _, _, ref = heapq.heappop(self._accepted)
-            self._outcomes.put(TxReport(ref, TxResult.RADIO_UNREACHABLE, "the radio was closed before its time"))
+        for planned in self._schedule.clear():
+            if planned.start_us > self._count_us:
+                self._transmitters.not_sent(planned)
+            self._report(planned, TxResult.RADIO_UNREACHABLE, "the radio was closed before its time")
         self._frames.close(self._failure)
         self._outcomes.close(self._failure)
+
+    def _next_due_us(self) -> int:
+        """When the chip has to be told of the next transmission, in virtual time."""
+        due_us = self._schedule.next_due_us()
+        return self._now_us + (STEP_US if due_us is None else max(1, due_us - self._count_us))
 
     def _step(self, now_us: int) -> None:
         """Move virtual time and take what it brings."""
         self._now_us = now_us
+        self._count_us = count_of(self._chip.counter_us(), self._count_us)
         for frame in self._chip.receive():
             self._heard += 1
             self._last_heard_us = now_us
             self._frames.put(frame)
-        while self._accepted and self._accepted[0][0] <= now_us:
-            _, _, ref = heapq.heappop(self._accepted)
-            self._outcomes.put(TxReport(ref, TxResult.SENT))
+        due = self._schedule.due(self._count_us)
+        for planned in due.missed:
+            self._transmitters.not_sent(planned)
+            self._report(planned, TxResult.TOO_LATE, "its time came before the chip was told of it")
+        if due.planned is not None:
+            self._tell_chip(due.planned)
+        for planned in self._schedule.over(self._count_us):
+            self._report(planned, TxResult.SENT)
+
+    def _tell_chip(self, planned: Planned) -> None:
+        answer = self._chip.send(timed(planned))
+        if isinstance(answer, TxRefused):
+            self._transmitters.not_sent(planned)
+            self._report(planned, answer.result, answer.detail)
+        else:
+            self._transmitters.sent(planned)
+
+    def _report(self, planned: Planned, result: TxResult, detail: str = "") -> None:
+        self._outcomes.put(TxReport(planned.request.ref, result, detail))
 
 
 class _Stream(Generic[T]):

@@ -47,10 +47,11 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-# RP002-1.0.4 Regional Parameters, section 2: the common names of the channel plans.
+# RP002-1.0.4 Regional Parameters, section 2: the common names of the channel plans. CN470 is the plan that most devices
+# in China have, the others there are by antenna width and type; AS923-1-JP is AS923 under Japanese law.
 Region = Literal[
-    "EU868", "US915", "CN779", "EU433", "AU915", "CN470", "AS923", "AS923-2", "AS923-3", "AS923-4", "KR920", "IN865",
-    "RU864",
+    "EU868", "US915", "CN779", "EU433", "AU915", "CN470", "CN470-20A", "CN470-20B", "CN470-26A", "CN470-26B", "AS923",
+    "AS923-1", "AS923-1-JP", "AS923-2", "AS923-3", "AS923-4", "KR920", "IN865", "RU864",
 ]  # fmt: skip
 REGIONS: tuple[str, ...] = get_args(Region)
 
@@ -68,6 +69,7 @@ Latitude = Annotated[float, between(-90, 90, "°")]
 Longitude = Annotated[float, between(-180, 180, "°")]
 Altitude = Annotated[float, between(-500, 9000, " m")]
 CommitInterval = Annotated[Duration, at_most("5s", "a power cut would lose that much")]
+AntennaGain = Annotated[float, between(-20, 30, " dBi")]
 BatchSize = Annotated[int, between(1, 10_000)]
 TopicPrefix = Annotated[
     str,
@@ -129,6 +131,7 @@ class PacketForwarderRadioSettings(Table):
 
     type: Literal["packet-forwarder"]
     listen: Listen = Address("127.0.0.1", 1700)
+    antenna_gain_dbi: AntennaGain = 0.0  # what the forwarder does not subtract by itself
 
 
 class ChipSettings(Table):
@@ -147,6 +150,7 @@ class ChipSettings(Table):
         ]
         | None
     ) = None
+    antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 
 class LibloragwRadioSettings(ChipSettings):
@@ -185,6 +189,7 @@ class NetworkSettings(Table):
 
     answer: bool = True
     net_id: NetId = 0
+    extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 
 class ConsoleSettings(Table):

@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.regions import REGIONS
 from gateway.settings.values import (
     ENCRYPTED_SCHEMES,
     LOOPBACK_HOSTS,
@@ -37,6 +38,7 @@ def contradictions(raw: Raw) -> Found:
     yield from _position(_table(raw, "gateway"))
     yield from _chip(_table(raw, "radio"))
     yield from _ports(raw)
+    yield from _channels(raw)
     for kind in ("lns", "sink"):
         for name, table in _tables(raw, kind):
             path = (kind, name)
@@ -56,6 +58,19 @@ def _position(gateway: Raw) -> Found:
     for one, other in (("latitude", "longitude"), ("longitude", "latitude")):
         if one in gateway and other not in gateway:
             yield ("gateway", one), f"stands without {other}"
+
+
+def _channels(raw: Raw) -> Found:
+    extra, region = _table(raw, "network").get("extra_channels"), REGIONS.get(str(_table(raw, "gateway").get("region")))
+    if region is None or not isinstance(extra, list) or not all(isinstance(hz, int) for hz in extra):
+        return
+    if extra and region.fixed_plan:
+        yield ("network", "extra_channels"), f"have no place in {region.name}, whose channels are fixed"
+        return
+    try:
+        region.cf_list(extra)
+    except ValueError as problem:
+        yield ("network", "extra_channels"), str(problem)
 
 
 def _chip(radio: Raw) -> Found:

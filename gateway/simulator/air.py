@@ -122,6 +122,15 @@ class Air:
         """Let it hear everything from now on."""
         self._listeners.append(listener)
 
+    def detach(self, listener: Listener) -> None:
+        """Let it hear nothing any more."""
+        self._listeners.remove(listener)
+
+    @property
+    def next_us(self) -> int | None:
+        """When something happens next; None when nothing ever will."""
+        return self._agenda[0][0] if self._agenda else None
+
     def inhabit(self, talkers: Iterable[Talker]) -> None:
         """Let them talk when their time comes."""
         for talker in talkers:
@@ -132,8 +141,12 @@ class Air:
         self._on_air[transmission.name] = transmission
         if isinstance(transmission.modulation, Lora):
             locked_us = transmission.start_us + parts_of(transmission.modulation).locked_us
-            self._arrange(locked_us, partial(self._preamble_over, transmission))
-        self._arrange(transmission.end_us, partial(self._frame_over, transmission))
+            self.arrange(locked_us, partial(self._preamble_over, transmission))
+        self.arrange(transmission.end_us, partial(self._frame_over, transmission))
+
+    def arrange(self, at_us: int, happen: Callable[[], None]) -> None:
+        """Have this done at that time, or now if that is past."""
+        heapq.heappush(self._agenda, (max(at_us, self.now_us), next(self._order), happen))
 
     def advance(self, until_us: int) -> None:
         """Let everything happen up to and including this microsecond. The past stays as it is."""
@@ -153,15 +166,14 @@ class Air:
 
     def level_dbm(self, transmission: Transmission, listener: str, position: Position) -> float:
         """How loud this one transmission arrives there, before the listener's antenna."""
-        loss_db = self.loss_db(transmission.sender, transmission.position, listener, position)
+        here, there = (transmission.sender, transmission.position), (listener, position)
+        # The way down is the way up: both directions have the same things in between.
+        loss_db = self.loss_db(*there, *here) if transmission.inverted else self.loss_db(*here, *there)
         fading_db = self._chance.normal(0, FADING_DB, "fading", listener, *transmission.name)
         return transmission.power_dbm_eirp - transmission.wall_loss_db - loss_db + fading_db
 
-    def _arrange(self, at_us: int, happen: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (at_us, next(self._order), happen))
-
     def _await(self, talker: Talker) -> None:
-        self._arrange(talker.next_us, partial(self._let_talk, talker))
+        self.arrange(talker.next_us, partial(self._let_talk, talker))
 
     def _let_talk(self, talker: Talker) -> None:
         self.put(talker.talk())

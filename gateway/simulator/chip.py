@@ -1,7 +1,9 @@
 """An SX1302 on the simulated air, as a driver would show it: poll it for frames, hand it a transmission.
 
 What it can do is what the real one can: eight channels of 125 kHz for all spreading factors, sixteen demodulators of
-which eight know SF11 and SF12, one antenna that hears nothing while it sends, and a counter of 32 bits.
+which eight know SF11 and SF12, one antenna that hears nothing while it sends, and a counter of 32 bits. It holds one
+transmission at a time and starts it by the low 27 bits of that counter: what it is told too late it sends 134 s later,
+what it is told too early it sends too early. Whoever drives it needs a schedule (`radio.schedule`).
 """
 
 from __future__ import annotations
@@ -14,19 +16,18 @@ from typing import TYPE_CHECKING
 
 from gateway.model import AtCounter, AtGpsTime, Crc, Fsk, Lora, RadioFrame, TxResult
 from gateway.radio.airtime import airtime_us
+from gateway.radio.counter import COMPARATOR_TURN_US, TURN_US
 from gateway.regions.eu868 import EU868
 from gateway.simulator import plan
 from gateway.simulator.air import Air, Position, Transmission
-from gateway.simulator.propagation import SNR_FLOOR_DB, detected, intact, noise_dbm, parts_of, rejection_db
+from gateway.simulator.antenna import Antenna
+from gateway.simulator.propagation import detected, intact, noise_dbm, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.model import DownlinkRequest, Stamp
     from gateway.simulator.chance import Chance
-
-COUNTER_TURN_US = 1 << 32
-"""The counter counts microseconds in 32 bits: it turns every 71 min 35 s."""
 
 DEMODULATORS = 16
 SLOW_DEMODULATORS = 8
@@ -35,17 +36,8 @@ SLOW_DEMODULATORS = 8
 MAX_CONDUCTED_DBM = 27.0
 """The top of the power tables of EU868 boards."""
 
-LEAD_US = 42_500
-"""Semtech's packet forwarder: 1.5 ms to start, 1 ms margin, 40 ms for the just-in-time queue. Less is too late."""
-
-MAX_ADVANCE_US = 512_000_000
-"""Semtech's packet forwarder: four beacon periods. More is too early."""
-
-GUARD_US = 41_500
-"""Semtech's packet forwarder: what must lie between the end of one transmission and the start of the next."""
-
-AT_ONCE_US = 80_000
-"""Semtech's packet forwarder: an immediate transmission starts so long after it was asked for."""
+START_DELAY_US = 1_500
+"""What the chip needs from its trigger to the first symbol (Semtech's sx1302_hal 2.1.0, TX_START_DELAY)."""
 
 SNR_CEILING_DB = 14.0
 """However loud the frame, a chip reports no more: its estimate saturates. Our choice; logs of gateways end near it."""
@@ -102,6 +94,7 @@ class SimulatedChip:
     ) -> None:
         self._air = air
         self._chance = chance.about("chip", name)
+        self._antenna = Antenna(air, self._chance, name=name, position=position, gain_dbi=antenna_gain_dbi)
         self._name = name
         self._clock = clock
         self._stamp = stamp
@@ -129,25 +122,25 @@ class SimulatedChip:
         return self._counter_at(self._clock())
 
     def send(self, request: DownlinkRequest) -> Transmission | TxRefused:
-        """Take a transmission for its time, or say why not. What is taken goes on the air."""
+        """Program a transmission, for its time or at once, or say why not. What is taken goes on the air, at some time.
+
+        A driver looks whether the transmitter is free, as here: Semtech's library overwrites what waits.
+        """
         now_us = self._clock()
-        if (refused := self._unable(request)) is not None:
+        if (refused := self.unable(request)) is not None:
             return refused
-        try:
-            length_us = airtime_us(
-                request.modulation, len(request.phy), crc=request.payload_crc, preamble=request.preamble_symbols
-            )
-        except ValueError as reason:
-            return TxRefused(TxResult.UNKNOWN, str(reason))
-        start_us = self._start_of(request, length_us, now_us)
-        if isinstance(start_us, TxRefused):
-            return start_us
+        self._forget_sent(now_us)
+        if any(emission.end_us > now_us for emission in self._emissions):
+            return TxRefused(TxResult.COLLISION_PACKET, "the transmitter has something to send already")
+        start_us = now_us + START_DELAY_US
+        if isinstance(request.timing, AtCounter):
+            start_us += (request.timing.counter_us - self._counter_at(start_us)) % COMPARATOR_TURN_US
         emission = Transmission(
             phy=request.phy,
             sender=self._name,
             position=self._position,
             start_us=start_us,
-            airtime_us=length_us,
+            airtime_us=_airtime_us(request),
             frequency_hz=request.frequency_hz,
             modulation=request.modulation,
             power_dbm_eirp=request.power_dbm_eirp,
@@ -156,6 +149,32 @@ class SimulatedChip:
         self._emissions.append(emission)
         self._air.put(emission)
         return emission
+
+    def unable(self, request: DownlinkRequest) -> TxRefused | None:
+        """What the chip and its board cannot do, whenever it is asked."""
+        power_dbm, most_dbm = request.power_dbm_eirp, MAX_CONDUCTED_DBM + self._antenna_gain_dbi
+        if isinstance(request.timing, AtGpsTime):
+            return TxRefused(TxResult.GPS_UNLOCKED, "this radio has no GPS")
+        if not EU868.lowest_hz <= request.frequency_hz <= EU868.highest_hz:
+            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {EU868.name}")
+        if not power_dbm <= most_dbm:
+            return TxRefused(TxResult.TX_POWER, f"{power_dbm} dBm EIRP, at most {most_dbm}")
+        if not request.phy:
+            return TxRefused(TxResult.UNKNOWN, "an empty frame cannot be sent")
+        if not 0 <= (request.preamble_symbols or 0) < 1 << 16:
+            return TxRefused(TxResult.UNKNOWN, f"a preamble of {request.preamble_symbols}, at most {(1 << 16) - 1}")
+        match request.modulation:
+            case Lora(bandwidth_hz=width_hz) if width_hz not in BANDWIDTHS_HZ:
+                return TxRefused(TxResult.UNKNOWN, f"a LoRa bandwidth of {width_hz} Hz, known are {BANDWIDTHS_HZ}")
+            case Fsk(bit_rate=rate) if not BIT_RATES.start <= rate < BIT_RATES.stop:
+                return TxRefused(
+                    TxResult.UNKNOWN, f"FSK of {rate} bit/s, known are {BIT_RATES.start} to {BIT_RATES[-1]}"
+                )
+        try:
+            _airtime_us(request)
+        except ValueError as reason:
+            return TxRefused(TxResult.UNKNOWN, str(reason))
+        return None
 
     def health(self) -> ChipHealth:
         """The counters."""
@@ -179,9 +198,9 @@ class SimulatedChip:
         since_us, until_us = transmission.start_us + parts.critical_us, transmission.start_us + parts.locked_us
         if self._emits(since_us, until_us):
             self._lose(Loss.TRANSMITTING)
-        elif not self._throws(transmission, lora, "detected", detected):
+        elif not self._antenna.throws(transmission, lora, "detected", detected):
             self._lose(Loss.TOO_WEAK)
-        elif self._drowned(transmission, beside, since_us, until_us):
+        elif self._antenna.drowned(transmission, beside, since_us, until_us):
             self._lose(Loss.COLLISION)
         elif not self._has_demodulator(lora):
             self._lose(Loss.NO_DEMODULATOR)
@@ -197,11 +216,11 @@ class SimulatedChip:
         locked_us, header_us = transmission.start_us + parts.locked_us, transmission.start_us + parts.header_us
         if self._emits(locked_us, transmission.end_us):
             self._lose(Loss.TRANSMITTING)
-        elif self._drowned(transmission, beside, locked_us, header_us):
+        elif self._antenna.drowned(transmission, beside, locked_us, header_us):
             self._lose(Loss.COLLISION)
         else:
-            drowned = self._drowned(transmission, beside, header_us, transmission.end_us)
-            whole = not drowned and self._throws(transmission, lora, "intact", intact)
+            drowned = self._antenna.drowned(transmission, beside, header_us, transmission.end_us)
+            whole = not drowned and self._antenna.throws(transmission, lora, "intact", intact)
             self._heard += 1
             self._damaged += not whole
             self._inbox.append(self._frame(transmission, lora, whole=whole))
@@ -221,7 +240,7 @@ class SimulatedChip:
 
     def _frame(self, transmission: Transmission, lora: Lora, *, whole: bool) -> RadioFrame:
         number = self._channels[transmission.frequency_hz]
-        level_dbm, noise = self._level_dbm(transmission), noise_dbm(lora.bandwidth_hz)
+        level_dbm, noise = self._antenna.level_dbm(transmission), noise_dbm(lora.bandwidth_hz)
         dice = self._chance.about("frame", *transmission.name)
         snr_db = min(dice.normal(level_dbm - noise, 0.4, "snr"), SNR_CEILING_DB)
         channel_dbm = 10 * math.log10(10 ** (level_dbm / 10) + 10 ** (noise / 10))
@@ -240,76 +259,10 @@ class SimulatedChip:
             frequency_offset_hz=transmission.frequency_offset_hz + round(dice.normal(0, 40, "frequency")),
         )
 
-    def _level_dbm(self, transmission: Transmission) -> float:
-        return self._air.level_dbm(transmission, self._name, self._position) + self._antenna_gain_dbi
-
-    def _throws(self, transmission: Transmission, lora: Lora, what: str, chance_at: Callable[[float], float]) -> bool:
-        """Whether the dice are kinder to this frame than its margin over the floor demands."""
-        snr_db = self._level_dbm(transmission) - noise_dbm(lora.bandwidth_hz)
-        margin_db = snr_db - SNR_FLOOR_DB[lora.spreading_factor]
-        return self._chance.unit(what, *transmission.name) < chance_at(margin_db)
-
-    def _drowned(
-        self, transmission: Transmission, beside: Sequence[Transmission], since_us: int, until_us: int
-    ) -> bool:
-        """Whether somebody on the same channel is too loud in this stretch of the frame."""
-        return any(
-            other.disturbs(transmission)
-            and other.overlaps(since_us, until_us)
-            and self._level_dbm(transmission) - self._level_dbm(other) < _needed_db(transmission, other)
-            for other in beside
-        )
-
     def _lose(self, loss: Loss) -> None:
         self._lost[loss.value] += 1
 
     # --- sending ----------------------------------------------------------------------------------------------------
-
-    def _unable(self, request: DownlinkRequest) -> TxRefused | None:
-        """What the chip and its board cannot do; lengths and codings are judged where the air time is."""
-        power_dbm, most_dbm = request.power_dbm_eirp, MAX_CONDUCTED_DBM + self._antenna_gain_dbi
-        if isinstance(request.timing, AtGpsTime):
-            return TxRefused(TxResult.GPS_UNLOCKED, "this radio has no GPS")
-        if not EU868.lowest_hz <= request.frequency_hz <= EU868.highest_hz:
-            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {EU868.name}")
-        if not power_dbm <= most_dbm:
-            return TxRefused(TxResult.TX_POWER, f"{power_dbm} dBm EIRP, at most {most_dbm}")
-        if not request.phy:
-            return TxRefused(TxResult.UNKNOWN, "an empty frame cannot be sent")
-        if not 0 <= (request.preamble_symbols or 0) < 1 << 16:
-            return TxRefused(TxResult.UNKNOWN, f"a preamble of {request.preamble_symbols}, at most {(1 << 16) - 1}")
-        match request.modulation:
-            case Lora(bandwidth_hz=width_hz) if width_hz not in BANDWIDTHS_HZ:
-                return TxRefused(TxResult.UNKNOWN, f"a LoRa bandwidth of {width_hz} Hz, known are {BANDWIDTHS_HZ}")
-            case Fsk(bit_rate=rate) if not BIT_RATES.start <= rate < BIT_RATES.stop:
-                return TxRefused(
-                    TxResult.UNKNOWN, f"FSK of {rate} bit/s, known are {BIT_RATES.start} to {BIT_RATES[-1]}"
-                )
-        return None
-
-    def _start_of(self, request: DownlinkRequest, length_us: int, now_us: int) -> int | TxRefused:
-        self._forget_sent(now_us)
-        if not isinstance(request.timing, AtCounter):
-            return self._first_gap(now_us + AT_ONCE_US, length_us)
-        ahead_us = microseconds_until(request.timing.counter_us, self._counter_at(now_us))
-        if ahead_us <= LEAD_US:
-            return TxRefused(
-                TxResult.TOO_LATE, f"starts in {ahead_us / 1000:.1f} ms, the radio wants {LEAD_US / 1000:.1f} ms"
-            )
-        if ahead_us > MAX_ADVANCE_US:
-            return TxRefused(
-                TxResult.TOO_EARLY, f"starts in {ahead_us // 1_000_000} s, at most {MAX_ADVANCE_US // 1_000_000} s"
-            )
-        start_us = now_us + ahead_us
-        if any(other.overlaps(start_us - GUARD_US, start_us + length_us + GUARD_US) for other in self._emissions):
-            return TxRefused(TxResult.COLLISION_PACKET, "another transmission has this time")
-        return start_us
-
-    def _first_gap(self, start_us: int, length_us: int) -> int:
-        for other in sorted(self._emissions, key=lambda emission: emission.start_us):
-            if other.overlaps(start_us - GUARD_US, start_us + length_us + GUARD_US):
-                start_us = other.end_us + GUARD_US
-        return start_us
 
     def _forget_sent(self, now_us: int) -> None:
         """Drop emissions that no frame still in the air can have met; one of SF12 and 255 bytes takes ten seconds."""
@@ -321,19 +274,12 @@ class SimulatedChip:
         return any(emission.overlaps(since_us, until_us) for emission in self._emissions)
 
     def _counter_at(self, air_us: int) -> int:
-        return (self._counter_start_us + air_us) % COUNTER_TURN_US
+        return (self._counter_start_us + air_us) % TURN_US
 
 
-def microseconds_until(counter_us: int, now_us: int) -> int:
-    """Signed distance to a counter value: negative when it has passed, across the turn too."""
-    ahead = (counter_us - now_us) % COUNTER_TURN_US
-    return ahead - COUNTER_TURN_US if ahead >= COUNTER_TURN_US // 2 else ahead
-
-
-def _needed_db(wanted: Transmission, other: Transmission) -> float:
-    assert isinstance(wanted.modulation, Lora)
-    assert isinstance(other.modulation, Lora)
-    return rejection_db(wanted.modulation.spreading_factor, other.modulation.spreading_factor)
+def _airtime_us(request: DownlinkRequest) -> int:
+    crc, preamble = request.payload_crc, request.preamble_symbols
+    return airtime_us(request.modulation, len(request.phy), crc=crc, preamble=preamble)
 
 
 def _damaged(phy: bytes, dice: Chance) -> bytes:

@@ -116,7 +116,7 @@ class SimulatedDevice:
         phy = self._seal(self._measure, number)
         channel = plan.CHANNELS[number]
         length_us = airtime_us(self._lora, len(phy))
-        self._free_us[channel.sub_band] = start_us + round(length_us / channel.sub_band.duty_cycle)
+        self._free_us[channel.sub_band] = start_us + round(length_us / channel.duty_cycle)
         self._move_on(start_us + length_us)
         return Transmission(
             phy=phy,

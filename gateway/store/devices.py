@@ -12,6 +12,7 @@ import sqlite3
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -21,7 +22,7 @@ from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, 
 from gateway.store.database import is_disk_trouble, open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -71,15 +72,15 @@ class DeviceRow:
         return self.session.f_cnt_up if self.session else None
 
 
-def copy_registry(folder: Path, to: Path) -> None:
+def copy_registry(folder: Path, to: Path, file_name: str = FILE_NAME) -> None:
     """Bring what people entered to another folder, from a file that can perhaps only be read."""
     for suffix in ("", "-wal"):
-        source, target = folder / (FILE_NAME + suffix), to / (FILE_NAME + suffix)
+        source, target = folder / (file_name + suffix), to / (file_name + suffix)
         target.unlink(missing_ok=True)
         if source.is_file():
             target.write_bytes(source.read_bytes())
             target.chmod(0o600)
-    (to / (FILE_NAME + "-shm")).unlink(missing_ok=True)
+    (to / (file_name + "-shm")).unlink(missing_ok=True)
 
 
 _COLUMNS = """
@@ -197,8 +198,8 @@ class DeviceRegistry:
         return [_row(row) for row in self._db.execute(f"{_ROWS} ORDER BY d.name, d.dev_eui")]
 
     def each(self) -> Iterator[DeviceRow]:
-        """Every device, in no order and never all in memory at once."""
-        return (_row(row) for row in self._db.execute(_ROWS))
+        """Every device by DevEUI, never all in memory at once."""
+        return (_row(row) for row in self._db.execute(f"{_ROWS} ORDER BY d.dev_eui"))
 
     def get(self, dev_eui: DevEui) -> DeviceRow:
         """One device; DeviceUnknown."""
@@ -236,10 +237,24 @@ class DeviceRegistry:
         row = self._db.execute("SELECT position FROM checkpoint WHERE epoch=?", (epoch,)).fetchone()
         return row[0] if row else 0
 
-    def checkpoint(self, epoch: str, position: int, sightings: Collection[tuple[int, Sighting]]) -> None:
-        """Write back counters, last seen and battery of these sessions, current as of a position of the log."""
+    def checkpoint(
+        self,
+        epoch: str,
+        position: int,
+        sightings: Collection[tuple[int, Sighting]],
+        joined: Mapping[int, DevEui] = MappingProxyType({}),
+    ) -> None:
+        """Write back counters, last seen and battery of these sessions, current as of a position of the log.
+
+        `joined` says whose the sessions are that this file does not hold.
+        """
         counters = [(seen.f_cnt_up, seen.last_mic, session_id) for session_id, seen in sightings]
-        seen = [(seen.utc_us, seen.battery, session_id) for session_id, seen in sightings]
+        seen = [(seen.utc_us, seen.battery, session_id) for session_id, seen in sightings if session_id not in joined]
+        seen_joined = [
+            (seen.utc_us, seen.battery, bytes(joined[session_id]))
+            for session_id, seen in sightings
+            if session_id in joined
+        ]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("UPDATE session SET f_cnt_up=?, last_mic=? WHERE session_id=?", counters)
@@ -247,6 +262,9 @@ class DeviceRegistry:
                 "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery)"
                 " WHERE dev_eui=(SELECT dev_eui FROM session WHERE session_id=?)",
                 seen,
+            )
+            self._db.executemany(
+                "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery) WHERE dev_eui=?", seen_joined
             )
             self._db.execute("DELETE FROM checkpoint")
             self._db.execute("INSERT INTO checkpoint VALUES (?,?)", (epoch, position))

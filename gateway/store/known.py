@@ -40,6 +40,8 @@ class KnownDevices:
         self._hot: OrderedDict[int, list[tuple[Device, Session]]] = OrderedDict()
         self._newest: dict[int, tuple[int | None, bytes]] = {}  # by session: last counter and MIC accepted
         self._durable: dict[int, Sighting] = {}  # kept, and newer than the registry's checkpoint
+        self._confirmed: dict[int, tuple[int, ...]] = {}  # by session: confirmed downlinks it may acknowledge
+        self._offered: set[int] = set()  # sessions that no device was heard to use yet
         self.devices = 0
 
     # --- what the registry says
@@ -57,22 +59,67 @@ class KnownDevices:
             kept = tuple(packed for packed in sessions if _dev_eui(packed) not in gone)
             if len(kept) == len(sessions):
                 continue
-            self.devices -= len(sessions) - len(kept)
-            self._hot.pop(address, None)
-            if kept:
-                self._packed[address] = kept if len(kept) > 1 else kept[0]
-            else:
-                del self._packed[address]
+            for packed in sessions:
+                if packed not in kept:
+                    self._uncount(_session_id(packed))
+            self._keep_only(address, kept)
+
+    def _uncount(self, session_id: int) -> None:
+        if session_id in self._offered:
+            self._offered.discard(session_id)
+        else:
+            self.devices -= 1
+
+    def _keep_only(self, address: int, kept: tuple[bytes, ...]) -> None:
+        self._hot.pop(address, None)
+        if kept:
+            self._packed[address] = kept if len(kept) > 1 else kept[0]
+        else:
+            del self._packed[address]
 
     def remember(self, rows: Iterable[DeviceRow]) -> None:
         """These are new, or were forgotten just now."""
         for row in rows:
             if row.session is not None:
-                self._remember(row.device, row.session)
-                self._hot.pop(int(row.session.dev_addr), None)
+                self.enter(row.device, row.session)
+
+    def enter(self, device: Device, session: Session) -> None:
+        """This session is new, or was forgotten just now."""
+        self._remember(device, session)
+
+    def offer(self, device: Device, session: Session) -> None:
+        """The device joined: its next frame may be of this session, or still of the one before."""
+        self._remember(device, session)
+        self._offered.add(session.session_id)
+        self.devices -= 1
+
+    def taken_up(self, session_id: int) -> None:
+        """The device was heard to use a session that it had been offered."""
+        if session_id in self._offered:
+            self._offered.discard(session_id)
+            self.devices += 1
+
+    def is_offered(self, session_id: int) -> bool:
+        """Whether no device was heard to use this session yet."""
+        return session_id in self._offered
+
+    def drop(self, session_id: int, dev_addr: DevAddr) -> None:
+        """This session is no more."""
+        address = int(dev_addr)
+        there = self._packed.get(address)
+        if there is None:
+            return
+        sessions = there if isinstance(there, tuple) else (there,)
+        kept = tuple(packed for packed in sessions if _session_id(packed) != session_id)
+        if len(kept) < len(sessions):
+            self._uncount(session_id)
+            self._keep_only(address, kept)
+        self._newest.pop(session_id, None)
+        self._confirmed.pop(session_id, None)
 
     def _remember(self, device: Device, session: Session) -> None:
         address, packed = int(session.dev_addr), _pack(device, session)
+        self._hot.pop(address, None)
         there = self._packed.get(address)
         if there is None:
             self._packed[address] = packed
@@ -117,6 +164,11 @@ class KnownDevices:
                 if known.session_id == session.session_id:
                     hot[index] = (device, session)
 
+    def may_acknowledge(self, session: Session, f_cnts_down: tuple[int, ...]) -> None:
+        """These confirmed downlinks, and no others, may be acknowledged by this session."""
+        self._confirmed[session.session_id] = f_cnts_down
+        self._hot.pop(int(session.dev_addr), None)
+
     def recover(self, session_id: int, sighting: Sighting) -> None:
         """A record of the log that is newer than the registry's checkpoint. Records come in their order."""
         self._newest[session_id] = (sighting.f_cnt_up, sighting.last_mic)
@@ -151,6 +203,9 @@ class KnownDevices:
         newest = self._newest.get(session.session_id)
         if newest is not None:
             session = replace(session, f_cnt_up=newest[0], last_mic=newest[1])
+        confirmed = self._confirmed.get(session.session_id)
+        if confirmed is not None:
+            session = replace(session, conf_f_cnts=confirmed)
         return device, session
 
 
@@ -163,6 +218,7 @@ def _pack(device: Device, session: Session) -> bytes:
             device.name, device.codec, device.region_profile, str(device.mac_version), device.device_class,
             device.skip_f_cnt_check, bytes(device.join_eui) if device.join_eui else None,
             dict(device.variables), dict(device.tags),
+            None if session.mac_version is device.mac_version else str(session.mac_version),
         )
     )  # fmt: skip
 
@@ -172,11 +228,16 @@ def _dev_eui(packed: bytes) -> bytes:
     return dev_eui
 
 
+def _session_id(packed: bytes) -> int:
+    session_id: int = marshal.loads(packed)[1]  # noqa: S302 - our own bytes, from this memory
+    return session_id
+
+
 def _unpack(packed: bytes) -> tuple[Device, Session]:
     row: tuple[Any, ...] = marshal.loads(packed)  # noqa: S302 - our own bytes, from this memory
     (
         dev_eui, session_id, dev_addr, f_cnt_up, last_mic, app_s_key, nwk_keys, name, codec, region_profile,
-        mac_version, device_class, skip, join_eui, variables, tags,
+        mac_version, device_class, skip, join_eui, variables, tags, session_version,
     ) = row  # fmt: skip
     device = Device(
         dev_eui=DevEui(dev_eui), name=name, codec=codec, region_profile=region_profile,
@@ -185,7 +246,8 @@ def _unpack(packed: bytes) -> tuple[Device, Session]:
     )  # fmt: skip
     f_nwk, s_nwk, enc = (AesKey(key) for key in (nwk_keys if len(nwk_keys) == 3 else nwk_keys * 3))
     return device, Session(
-        dev_eui=device.dev_eui, dev_addr=DevAddr(dev_addr), mac_version=device.mac_version, f_nwk_s_int_key=f_nwk,
+        dev_eui=device.dev_eui, dev_addr=DevAddr(dev_addr),
+        mac_version=MacVersion(session_version) if session_version else device.mac_version, f_nwk_s_int_key=f_nwk,
         s_nwk_s_int_key=s_nwk, nwk_s_enc_key=enc, app_s_key=AesKey(app_s_key), session_id=session_id,
         skip_f_cnt_check=skip, f_cnt_up=f_cnt_up, last_mic=last_mic,
     )  # fmt: skip

@@ -28,6 +28,8 @@ from gateway.store.devices import DeviceRegistry, DeviceRow, DeviceUnknown, copy
 from gateway.store.known import KnownDevices, Sighting
 from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
 from gateway.store.losses import Losses
+from gateway.store.network_file import FILE_NAME as NETWORK_FILE
+from gateway.store.network_file import FIRST_JOINED_SESSION, NetworkFile, with_joined
 from gateway.store.records import UnknownLayout, counted, decode, encode_frame
 from gateway.store.reserve import Reserve
 from gateway.store.retention import Disk, Limits, Part, Reason, judge
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, Session, Stamp
+    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ DATE_BACK_SLICE = 500
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
+CHECKPOINT_RECORDS = 200_000  # sooner, too: reading these back takes one to two seconds on a Pi-sized core
 
 KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVED, Refusal.REPLAY}
 """What later keys, or a second look, can still make something of."""
@@ -112,6 +115,7 @@ class Store:
         record_log: RecordLog,
         seals: SealRing,
         registry: DeviceRegistry,
+        network: NetworkFile,
         interval_s: float,
         limits: Limits,
     ) -> None:
@@ -120,6 +124,7 @@ class Store:
         self._log = record_log
         self._seals = seals
         self._registry = registry
+        self._network = network
         self._interval_s = interval_s
         self._max_bytes = limits.max_bytes
         self._cursors = CursorFile(folder)
@@ -148,6 +153,7 @@ class Store:
         self._reserve = Reserve(folder)
         self._stranded = Stranded()
         self._checkpointed_s = time.monotonic()
+        self._checkpointed_head = 0
         self._limits = limits
         self._full = False
         self._refused = Losses()  # not yet on disk
@@ -165,6 +171,7 @@ class Store:
         """
         memory.mkdir(mode=0o700, parents=True, exist_ok=True)
         copy_registry(folder, memory)
+        copy_registry(folder, memory, NETWORK_FILE)
         store = cls.open(memory, gateway_eui, commit_interval_s=0.0, limits=IN_MEMORY, store_key=store_key)
         store.in_memory_because = why
         return store
@@ -188,10 +195,14 @@ class Store:
         registry = DeviceRegistry.open(folder, any_thread=True)
         registry.add_missing(residents)
         seals = SealRing(folder, store_key)
+        network = NetworkFile.open(folder)
         record_log = RecordLog(folder / "log", str(gateway_eui), limits.max_bytes, seals)
-        store = cls(folder, gateway_eui, record_log, seals, registry, commit_interval_s, limits)
+        store = cls(folder, gateway_eui, record_log, seals, registry, network, commit_interval_s, limits)
         store._revision = registry.revision()
-        store.known.remember(registry.each())
+        for row, offered in with_joined(registry.each(), network.sessions()):
+            store.known.remember([row])
+            for session in offered:
+                store.known.offer(row.device, session)
         store._recover_counters()
         store._recall_tail()
         store._measure()
@@ -199,6 +210,8 @@ class Store:
 
     def _recover_counters(self) -> None:
         since = self._registry.checkpointed(self.epoch)
+        joined_since = self._network.checkpointed(self.epoch)
+        since = self._checkpointed_head = since if joined_since is None else min(since, joined_since)
         recovered = 0
         for position, body in self._log.bodies_after(since):
             try:
@@ -231,6 +244,7 @@ class Store:
         loop = asyncio.get_running_loop()
         self._reader = LogReader(self._log.folder, self._seals)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._serving = ThreadPoolExecutor(1, thread_name_prefix="store-network")
         self._writer = Writer(self._log, self._interval_s, loop, self._arrived, self._reserve)
         self._writer.start()
         return self
@@ -245,6 +259,8 @@ class Store:
         self._writer.stop()
         await asyncio.to_thread(self._writer.join)
         self._reading.shutdown()
+        self._serving.shutdown()
+        self._network.close()
         self._reader.close()
         self._log.close()
         self._seals.close()
@@ -265,11 +281,12 @@ class Store:
         """From now on the next frame of this device is judged by this session."""
         self.known.accept(device, session)
 
-    def keep_uplink(self, reading: Reading, session: Session | None) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session | None, *, soon: bool = False) -> asyncio.Future[int]:
         """The position of the reading, once it and its counter are durable. Kept in the order of calls.
 
-        Without a session it moves no counter: it was read again, and its device has gone on since.
-        StoreFull when the settings say that what is there counts more than what comes.
+        Without a session it moves no counter: it was read again, and its device has gone on since. `soon` when a device
+        waits for it to be on disk: then the commit interval does not count. StoreFull when the settings say that what
+        is there counts more than what comes.
         """
         if self._full:
             if not reading.reread:  # else it is where it was
@@ -278,7 +295,7 @@ class Store:
             refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreFull("the store is full and keeps what it has"))
             return refused
-        kept = self._writer.keep(reading, session.session_id if session else 0)
+        kept = self._writer.keep(reading, session.session_id if session else 0, soon=soon)
         self._stranded.waits(reading)
         return kept
 
@@ -481,6 +498,54 @@ class Store:
         """Search the log on the reader's thread; a short slice at a time, for destinations read there, too."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, search, self._reader)
 
+    async def with_network(self, work: Callable[[NetworkFile], T]) -> T:
+        """Do something with what is remembered as a network: one thing after the other, on a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._serving, work, self._network)
+
+    async def keep_join(self, device: Device, history: str, session: Session, mac_state: str) -> Session:
+        """The device is offered a session; with its number, once that and the nonces spent are on disk."""
+        kept, gone = await self.with_network(
+            lambda network: network.keep_join(device.dev_eui, history, session, mac_state)
+        )
+        self.known.offer(device, kept)
+        self.known.may_acknowledge(kept, ())
+        for session_id, dev_addr in gone:
+            self.known.drop(session_id, dev_addr)
+        return kept
+
+    def is_offered(self, session: Session) -> bool:
+        """Whether the device was not heard to use this session before."""
+        return self.known.is_offered(session.session_id)
+
+    def may_acknowledge(self, session: Session, f_cnts_down: tuple[int, ...]) -> None:
+        """These confirmed downlinks, and no others, may be acknowledged by this session."""
+        self.known.may_acknowledge(session, f_cnts_down)
+
+    async def in_use(self, dev_eui: DevEui) -> tuple[Device, Session] | None:
+        """A device with the session it uses, and its newest counters; None for one that is unknown or never joined."""
+        try:
+            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+        except DeviceUnknown:
+            return None
+        joined = await self.with_network(lambda network: network.sessions_of(dev_eui)) if row.has_root_keys else []
+        session = next((one.session for one in joined if not one.offered), row.session)
+        if session is None:
+            return None
+        newest = (one for _, one in self.candidates(session.dev_addr) if one.session_id == session.session_id)
+        return row.device, next(newest, session)
+
+    async def taken_up(self, device: Device, session: Session) -> None:
+        """The device was heard to use a session that it had been offered: those before it are no more."""
+        self.known.taken_up(session.session_id)
+        gone = await self.with_network(lambda network: network.taken_up(device.dev_eui, session.session_id))
+        for session_id, dev_addr in gone:
+            self.known.drop(session_id, dev_addr)
+
+    async def root_keys(self, dev_eui: DevEui) -> RootKeys | None:
+        """The keys a device joins with, if it has any."""
+        keys: RootKeys | None = await self._writer.call(partial(self._registry.root_keys, dev_eui))
+        return keys
+
     async def device(self, dev_eui: DevEui) -> Device | None:
         """What people entered of a device, or None when it is not known (any more)."""
         try:
@@ -573,7 +638,11 @@ class Store:
 
     async def _checkpoint_when_due(self) -> None:
         waited_s = time.monotonic() - self._checkpointed_s
-        if self.known.unsaved and (waited_s > CHECKPOINT_S or self.known.unsaved > CHECKPOINT_SESSIONS):
+        if self.known.unsaved and (
+            waited_s > CHECKPOINT_S
+            or self.known.unsaved > CHECKPOINT_SESSIONS
+            or self.head - self._checkpointed_head > CHECKPOINT_RECORDS
+        ):
             await self._save_checkpoint()
             self._checkpointed_s = time.monotonic()
 
@@ -653,19 +722,30 @@ class Store:
                 return
             rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
             self._revision = revision
+            if gone:
+                await self.with_network(lambda network: network.forget(gone))
+            joined = await self.with_network(lambda network: _joined_of(rows, network))
             self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
             for start in range(0, len(rows), REGISTRY_SLICE):
                 self.known.remember(rows[start : start + REGISTRY_SLICE])
                 await asyncio.sleep(0)
+            for row in rows:
+                for session, offered in joined.get(row.device.dev_eui, ()):
+                    take_in = self.known.offer if offered else self.known.enter
+                    take_in(row.device, session)
 
     async def _save_checkpoint(self) -> None:
         """Write back the counters of durable records, and only those: a counter ahead of its record would lose one."""
         head, taken = self.head, self.known.take_unsaved()
+        joined = [(number, seen) for number, seen in taken.items() if number >= FIRST_JOINED_SESSION]
         try:
-            await self._writer.call(lambda: self._registry.checkpoint(self.epoch, head, taken.items()))
+            # The registry last: who reads back starts at the older of the two.
+            owners = await self.with_network(lambda network: network.checkpoint(self.epoch, head, joined))
+            await self._writer.call(lambda: self._registry.checkpoint(self.epoch, head, taken.items(), owners))
         except Exception:
             self.known.put_back(taken)
             raise
+        self._checkpointed_head = head
 
     def _measure(self) -> None:
         """Everything in the data folder counts: parts, logs of SQLite, cursors, quarantine."""
@@ -697,6 +777,12 @@ class Store:
             written_per_day_bytes=None if self._writing.per_s is None else round(self._writing.per_s * DAY_S),
             card_life_years=card_life_years(self._writing.per_s),
         )
+
+
+def _joined_of(rows: Sequence[DeviceRow], network: NetworkFile) -> dict[DevEui, Sequence[tuple[Session, bool]]]:
+    """The sessions that these devices joined, and whether each is only offered yet."""
+    found = {row.device.dev_eui: network.sessions_of(row.device.dev_eui) for row in rows if row.has_root_keys}
+    return {dev_eui: [(joined.session, joined.offered) for joined in sessions] for dev_eui, sessions in found.items()}
 
 
 def _as_it_is(stamp: Stamp) -> Stamp:

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 GROUP_RECORDS = 1_000  # a sync is long paid for by then
 COUNTS_INTERVAL_S = 10.0  # counts alone (foreign frames, mostly) are not worth a sync each second
 RETRY_S = 1.0
+SOON_S = 0.1
+"""An acknowledgement goes on the air a second after its uplink, and only for what is on disk. So a group with such an
+uplink waits this long for company, whatever the commit interval is: at most ten syncs a second."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class Group:
     filtered: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     reread: int = 0
+    wanted_s: float = float("inf")  # monotonic: somebody needs it on disk by then
 
     def counts(self) -> Tally:
         """The books of this group."""
@@ -85,15 +89,18 @@ class Writer(threading.Thread):
 
     # --- called on the event loop
 
-    def keep(self, reading: Reading, session_id: int) -> Future[int]:
-        """Append a record; its position, once it is durable."""
+    def keep(self, reading: Reading, session_id: int, *, soon: bool = False) -> Future[int]:
+        """Append a record; its position, once it is durable. `soon`: somebody waits for that, see `SOON_S`."""
         future: Future[int] = self._loop.create_future()
         with self._wake:
             self._group.readings.append((reading, session_id))
             self._group.futures.append(future)
             self._group.heard += 1
             self._group.reread += reading.reread
-            if len(self._group.readings) in (1, GROUP_RECORDS):
+            hurries = soon and self._group.wanted_s == float("inf")
+            if hurries:
+                self._group.wanted_s = time.monotonic() + SOON_S
+            if hurries or len(self._group.readings) in (1, GROUP_RECORDS):
                 self._wake.notify()
         return future
 
@@ -167,7 +174,7 @@ class Writer(threading.Thread):
             return 0
         worth_a_sync = group.readings or group.unopened or group.dropped
         interval_s = self._interval_s if worth_a_sync else max(self._interval_s, COUNTS_INTERVAL_S)
-        return self._last_commit + interval_s - time.monotonic()
+        return min(self._last_commit + interval_s, group.wanted_s) - time.monotonic()
 
     def _take(self) -> Group:
         group, self._group, self._flush = self._group, Group(), False

@@ -16,7 +16,7 @@ import orjson
 from gateway.model import Fsk, Lora, LrFhss
 
 if TYPE_CHECKING:
-    from gateway.model import GatewayEui, Measurement, Modulation, RadioFrame, Reading, Record, Refused
+    from gateway.model import DevAddr, Device, GatewayEui, Measurement, Modulation, RadioFrame, Reading, Record, Refused
 
 IDS: Final = ("id", "record_id", "gateway_eui", "dev_eui")
 """The keys that always leave: without them a receiver can neither drop copies nor say whose reading it is."""
@@ -77,6 +77,22 @@ def unopened_json(gateway_eui: GatewayEui, frame: RadioFrame, refused: Refused) 
         "phy_payload": frame.phy.hex(),
         "reason": refused.reason.value,
         "problem": refused.detail,
+        "radio": _radio_json(frame),
+    }
+
+
+def join_json(gateway_eui: GatewayEui, device: Device, dev_addr: DevAddr, frame: RadioFrame) -> dict[str, Any]:
+    """A device that has a new session, for `…/{dev_eui}/join`: who, where it was heard, its address from now on."""
+    return {
+        "id": frame.frame_id,
+        "gateway_eui": gateway_eui.hex(),
+        "time": rfc3339(frame.heard.utc_us),
+        "time_quality": frame.heard.quality.value,
+        "time_uncertainty_ms": frame.heard.uncertainty_ms,
+        "dev_eui": device.dev_eui.hex(),
+        "dev_addr": str(dev_addr),
+        "name": device.name,
+        "tags": device.tags,
         "radio": _radio_json(frame),
     }
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 from cli_site import Site
+from readings import session
 
 from gateway.model import AesKey, DevAddr, DevEui, JoinEui, MacVersion
 from gateway.store.devices import DeviceRegistry
 from gateway.store.known import Sighting
+from gateway.store.network_file import NetworkFile
 
 EUI = "70b3d57ed0000001"
 KEY = {letter: letter * 32 for letter in "abcdef"}
@@ -20,6 +23,7 @@ ABP_1_1 = (
     "--dev-addr", "26011bda", "--f-nwk-s-int-key", KEY["b"], "--s-nwk-s-int-key", KEY["d"],
     "--nwk-s-enc-key", KEY["e"], "--app-s-key", KEY["c"],
 )  # fmt: skip
+JOINED = replace(session(1), dev_eui=DevEui.parse(EUI))
 FIRST = ("device", "add", "--dev-eui", EUI, "--name", "PAV Antigone 12", "--codec", "acme/probe")
 
 
@@ -59,10 +63,25 @@ def test_abp_1_1(site, registry):
     assert [key.hex()[0] for key in keys] == ["b", "d", "e", "c"]
 
 
-def test_otaa_is_kept_for_later_and_says_so(site, registry):
+def test_a_gateway_that_only_listens_says_that_a_join_is_not_its_affair(site):
+    with site.config.open("a") as file:
+        file.write("\n[network]\nanswer = false\n")
+    assert "answers no join" in site.type(*FIRST, *OTAA).err
+
+
+def test_a_device_that_joined_is_shown_with_its_session(site):
+    assert site.type(*FIRST, *OTAA).code == 0
+    assert site.type("device", "show", EUI, "--json").json["dev_addr"] is None
+    with NetworkFile.open(site.data) as network:
+        for address in (0x2601_0001, 0x2601_0002):
+            network.keep_join(DevEui.parse(EUI), "", replace(JOINED, dev_addr=DevAddr(address)), "")
+    assert site.type("device", "list", "--json").json[0]["dev_addr"] == "26010002"
+
+
+def test_otaa_keeps_the_keys_and_has_no_session_yet(site, registry):
     typed = site.type(*FIRST, *OTAA)
     assert typed.code == 0
-    assert "does not answer join requests yet" in typed.err
+    assert "answers no join" not in typed.err
     row = registry.get(DevEui.parse(EUI))
     assert (row.has_root_keys, row.session) == (True, None)
     assert row.device.join_eui == JoinEui.parse("70b3d57ed0000000")

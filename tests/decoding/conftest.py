@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def codecs(tmp_path: Path) -> Callable[..., Catalogue]:
-    """Writes codecs (name → Python source) into a folder and reads it; `toml` is added to each description."""
+    """Writes codecs (name → source) into a folder and reads it; `toml` is added to each description."""
 
-    def write(sources: dict[str, str], toml: str = "") -> Catalogue:
+    def write(sources: dict[str, str], toml: str = "", suffix: str = ".py") -> Catalogue:
         for name, source in sources.items():
             folder = tmp_path / "codecs" / "test" / name
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "device.toml").write_text(f'model = "{name}"\nkind = "test"\n{toml}')
-            (folder / f"{name}.py").write_text(source)
+            (folder / f"{name}{suffix}").write_text(source, encoding="utf-8")
         catalogue = Catalogue.load([tmp_path / "codecs"])
         assert not catalogue.problems
         return catalogue

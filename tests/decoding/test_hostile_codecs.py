@@ -25,7 +25,7 @@ HOSTILE = {
     "an endless loop": ("while True: pass", "it took more than 50 ms of processor time"),
     "a loop that catches everything": (
         "while True:\n        try:\n            for _ in iter(int, 1): len('')\n        except BaseException: len('')",
-        "it ended with exit code 1",
+        "the codec was stopped: it ",  # by itself, or by the daemon where the machine is slower
     ),
     "a loop inside the interpreter": ("sum(iter(int, 1))", "it gave no answer within"),
     "a regular expression that explodes": (

@@ -43,17 +43,11 @@ async def test_mac_commands_alone_are_nothing_to_decode_and_no_problem(codecs, f
 async def test_who_cannot_be_asked_is_told_in_words(codecs, tmp_path):
     toml = '[[firmware]]\nversion = "1.0"\n[[firmware]]\nversion = "1.1"\n'
     catalogue = codecs({"good": GOOD}, toml)
-    device = tmp_path / "codecs" / "test" / "script"
-    device.mkdir()
-    (device / "device.toml").write_text('model = "S"\nkind = "test"\n')
-    (device / "script.js").write_text("function decodeUplink(input) { return {data: {}}; }")
-    catalogue = Catalogue.load([tmp_path / "codecs"])
     decoder = Decoder(catalogue)
     assert (await ask(decoder, "test/good")).problem == "the gateway stopped before the codec had answered"
     async with decoder:
         assert (await ask(decoder, None)).problem == "no codec is set for this device"
         assert (await ask(decoder, "no/such")).problem == "the codec no/such is not in the catalogue"
-        assert (await ask(decoder, "test/script")).problem == "script.js: JavaScript codecs come with a later version"
         problem = (await ask(decoder, "test/good", variables={"firmware": "2.0"})).problem
         assert problem == "firmware 2.0 of test/good is not in the catalogue, known are: 1.0, 1.1"
         (tmp_path / "codecs" / "test" / "good" / "good.py").unlink()
@@ -261,15 +255,18 @@ async def test_while_a_codec_is_set_aside_those_who_wait_for_it_are_told(codecs)
     assert sum("is set aside" in problem for problem in problems) == 7
 
 
-async def test_the_worker_imports_next_to_nothing(codecs):
+@pytest.mark.parametrize("program", ["worker", "js_worker"])
+async def test_a_worker_imports_next_to_nothing(program):
     """It starts in milliseconds, and none of the daemon's libraries can be reached from a codec."""
     child = await asyncio.create_subprocess_exec(
         os.sys.executable, "-I", "-S", "-c",
-        "import sys; sys.path.insert(0, sys.argv[1]); import gateway.decoding.worker; print(*sys.modules)",
+        f"import sys; sys.path.insert(0, sys.argv[1]); import gateway.decoding.{program}; print(*sys.modules)",
         str(Path(__file__).parents[2]), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await child.communicate()
     modules = out.decode().split()
     ours = {name for name in modules if name.startswith("gateway.")}
-    assert ours == {"gateway.decoding", "gateway.decoding.worker", "gateway.decoding.walls"}
+    assert ours == {
+        "gateway.decoding", "gateway.decoding.link", "gateway.decoding.walls", f"gateway.decoding.{program}",
+    }  # fmt: skip
     assert not {"asyncio", "socket", "subprocess", "orjson", "pydantic", "aiohttp", "site"} & set(modules)

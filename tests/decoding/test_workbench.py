@@ -89,9 +89,8 @@ def test_a_file_is_decoded_with_the_description_beside_it_or_without(folder, tmp
         "port": 1,
         "own": "1",
     }
-    (tmp_path / "alone.js").write_text("")
-    problem = workbench.decode(Catalogue({}), str(tmp_path / "alone.js"), b"", 1)["errors"]
-    assert problem == ["alone.js: JavaScript codecs come with a later version"]
+    (tmp_path / "alone.js").write_text("function decodeUplink(input) { return {data: {n: input.bytes.length}}; }")
+    assert workbench.decode(Catalogue({}), str(tmp_path / "alone.js"), b"123", 1)["data"] == {"n": 3}
 
 
 def test_receive_time_and_device_reach_the_codec(folder):

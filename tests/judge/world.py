@@ -96,9 +96,9 @@ class _Patient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def keep_uplink(self, reading: Reading, session: Session) -> asyncio.Future[int]:
+    def keep_uplink(self, reading: Reading, session: Session, **options: Any) -> asyncio.Future[int]:
         self._pending.__enter__()
-        kept = self._store.keep_uplink(reading, session)
+        kept = self._store.keep_uplink(reading, session, **options)
         kept.add_done_callback(self._pending.__exit__)
         return kept
 

@@ -6,82 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_frames import UPLINKS
+from radio_bench import ADDR, SECOND_US, Bench, heard_frame
 
 from gateway.lorawan.frame import DataFrame, JoinRequest, MalformedFrame, RejoinRequest, parse
 from gateway.lorawan.network import FRAMES_REMEMBERED, MAX_FCNT_GAP, REPEAT_SPAN_US, TURNS, Network
-from gateway.lorawan.uplink import seal
 from gateway.model import (
-    AesKey,
     Crc,
     DevAddr,
-    DevEui,
     Device,
     Lora,
     MacVersion,
     OpenedUplink,
-    RadioFrame,
     Refusal,
     Refused,
-    Session,
-    Stamp,
-    TimeQuality,
 )
 from gateway.regions.eu868 import EU868
-
-SECOND_US = 1_000_000
-ADDR = DevAddr(0x26011BDA)
-
-
-def _heard(phy, *, at_s=0.0, receiver="roof", frequency_hz=868_100_000, modulation=None, crc=Crc.OK):
-    return RadioFrame(
-        phy=phy,
-        heard=Stamp(0, TimeQuality.NTP, 50, "boot", int(at_s * SECOND_US)),
-        frequency_hz=frequency_hz,
-        modulation=modulation or Lora(7, 125_000),
-        rssi_dbm=-97.0,
-        snr_db=5.2,
-        channel=0,
-        rf_chain=0,
-        counter_us=0,
-        crc=crc,
-        receiver=receiver,
-    )
-
-
-class Bench:
-    """One device, its session as a store would keep it, and the network under test."""
-
-    def __init__(self, version=MacVersion.V1_0_3, *, number=1, network=None, **session):
-        keys = [AesKey(bytes((number, n)) * 8) for n in range(4)]
-        if not version.is_1_1:
-            keys = [keys[0], keys[0], keys[0], keys[3]]
-        eui = DevEui(number.to_bytes(8, "big"))
-        self.device = Device(eui, f"device {number}", mac_version=version)
-        self.session = Session(eui, ADDR, version, *keys, session_id=number, **session)
-        self.network = network or Network(EU868)
-
-    def seal(self, f_cnt, **sent):
-        """A frame of the device; on DR5 and channel 0 unless told."""
-        return seal(self.session, f_cnt=f_cnt, **{"f_port": 2, "payload": b"level 83", "tx_dr": 5, **sent})
-
-    def hear(self, phy, candidates=None, **how):
-        """What the network makes of it. Does not accept it."""
-        frame = _heard(phy, **how)
-        data = self.network.read(frame)
-        assert isinstance(data, DataFrame)
-        return self.network.open(frame, data, [self.pair] if candidates is None else candidates)
-
-    def accept(self, phy, **how):
-        """Hear a frame that has to be new, and store its session."""
-        opened = self.hear(phy, **how)
-        assert isinstance(opened, OpenedUplink), opened
-        self.session = opened.session
-        return opened
-
-    @property
-    def pair(self):
-        return self.device, self.session
-
 
 BOTH = pytest.mark.parametrize("version", [MacVersion.V1_0_3, MacVersion.V1_1_0], ids=str)
 
@@ -105,14 +44,14 @@ _JOIN_REQUEST = bytes.fromhex("00040302010403020105040302050403022d106a990e12")
     ],
 )
 def test_what_is_no_uplink_is_refused_by_its_kind(phy, crc, reason):
-    refused = Network(EU868).read(_heard(phy, crc=crc))
+    refused = Network(EU868).read(heard_frame(phy, crc=crc))
     assert isinstance(refused, Refused)
     assert refused.reason is reason
     assert refused.detail
 
 
 def test_a_downlink_of_others_names_the_address_it_is_for():
-    assert Network(EU868).read(_heard(b"\x60" + _DATA[1:])).dev_addr == ADDR
+    assert Network(EU868).read(heard_frame(b"\x60" + _DATA[1:])).dev_addr == ADDR
 
 
 @pytest.mark.parametrize(
@@ -120,7 +59,7 @@ def test_a_downlink_of_others_names_the_address_it_is_for():
     [(_DATA, DataFrame), (_JOIN_REQUEST, JoinRequest), (b"\xc0\x00" + bytes(17), RejoinRequest)],
 )
 def test_an_uplink_is_read_and_stays_closed(phy, kind):
-    message = Network(EU868).read(_heard(phy))
+    message = Network(EU868).read(heard_frame(phy))
     assert isinstance(message, kind)
     assert message.to_bytes() == phy
 
@@ -135,7 +74,7 @@ def test_an_uplink_is_read_and_stays_closed(phy, kind):
 def test_a_published_uplink_opens_with_its_keys(published):
     before = published.f_cnt - 1 if published.f_cnt else None
     session = replace(published.session, f_cnt_up=before)
-    frame = _heard(
+    frame = heard_frame(
         published.phy,
         modulation=EU868.data_rates[published.tx_dr],
         frequency_hz=EU868.channels[published.tx_ch].frequency_hz if published.tx_ch < 3 else 867_100_000,
@@ -166,7 +105,7 @@ def test_one_turned_bit_and_nobody_made_it(version, bit):
     bench = Bench(version)
     phy = bytearray(bench.seal(1))
     phy[bit // 8] ^= 1 << bit % 8
-    frame = _heard(bytes(phy))
+    frame = heard_frame(bytes(phy))
     data = bench.network.read(frame)
     refused = bench.network.open(frame, data, [bench.pair]) if isinstance(data, DataFrame) else data
     assert isinstance(refused, Refused)
@@ -579,7 +518,7 @@ def test_a_stranger_is_refused_whatever_it_sends(*, phy, version, f_cnt_up, modu
         return
     if not isinstance(data, DataFrame):
         return
-    frame = _heard(phy, modulation=modulation, frequency_hz=frequency_hz)
+    frame = heard_frame(phy, modulation=modulation, frequency_hz=frequency_hz)
     refused = bench.network.open(frame, data, [bench.pair])
     if isinstance(refused, OpenedUplink):
         # One stranger in 65,536 guesses half a MIC of 1.1, if it acknowledges.

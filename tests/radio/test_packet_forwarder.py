@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from udp_forwarder import RXPK, WAIT_S, Clock, DeskForwarder, request, until
+from udp_forwarder import RXPK, WAIT_S, Clock, DeskForwarder, lawful, request, until
 
-from gateway.model import Crc, Fsk, GatewayEui, Lora, TxReport, TxResult
+from gateway.model import AtCounter, AtGpsTime, Crc, Fsk, GatewayEui, Lora, TxReport, TxResult
 from gateway.radio import packet_forwarder
 from gateway.radio.packet_forwarder import DATAGRAMS_A_TURN, Ignored, PacketForwarderRadio
+from gateway.radio.transmitters import Transmitters
+from gateway.regions.eu868 import EU868
 from gateway.wire.semtech_udp import PullResp, PushData
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ async def take(frames, count: int) -> list:
 
 async def test_one_exchange_byte_for_byte(clock, desk):
     """The worked example of the protocol's reference sheet: token a1b2 up, 172c to open the way down."""
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         body = json.dumps({"rxpk": [RXPK]}).encode()
         forwarder.send(bytes.fromhex("02a1b200" + "0016c001f1500812") + body)
@@ -60,7 +62,8 @@ async def test_one_exchange_byte_for_byte(clock, desk):
         forwarder.send(bytes.fromhex("02172c02" + "0016c001f1500812"), forwarder.down)
         assert await forwarder.hear(forwarder.down) == bytes.fromhex("02172c04")
 
-        assert radio.submit(request(frame.receiver)) == TxReport("r", TxResult.ACCEPTED)
+        answer = request(frame.receiver, timing=AtCounter(frame.counter_us + 1_000_000))
+        assert radio.submit(answer) == TxReport("r", TxResult.ACCEPTED)
         downlink = await forwarder.hear(forwarder.down)
         assert (downlink[0], downlink[3]) == (2, 3)
         assert json.loads(downlink[4:])["txpk"]["data"] == "YAQDAgGAAAAK"
@@ -78,7 +81,7 @@ async def test_the_acknowledgement_leaves_before_anything_else_is_done(desk):
             acknowledged_when_stamped.append(forwarders[0].has_heard(forwarders[0].up))
         return clock()
 
-    async with PacketForwarderRadio(ANY_PORT, stamp) as radio:
+    async with PacketForwarderRadio(ANY_PORT, stamp, lawful()) as radio:
         forwarders.append(desk.enter_context(DeskForwarder(radio.address)))
         await forwarders[0].push_frames([RXPK])
         await take(radio.frames(), 1)
@@ -87,7 +90,7 @@ async def test_the_acknowledgement_leaves_before_anything_else_is_done(desk):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"rxpk":[nan]}', b'{"rxpk":[{}]}'])
 async def test_bad_json_is_acknowledged_all_the_same_and_counted(clock, desk, content):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         await desk.enter_context(DeskForwarder(radio.address)).push(content)
         health = radio.health()
         assert (health.heard, sum(health.refused.values())) == (0, 1)
@@ -109,7 +112,7 @@ async def test_bad_json_is_acknowledged_all_the_same_and_counted(clock, desk, co
     ],
 )
 async def test_what_no_forwarder_sends_is_counted_and_not_answered(clock, desk, hexed, reason):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         forwarder.send(bytes.fromhex(hexed))
         await until(lambda: radio.health().refused)
@@ -119,7 +122,7 @@ async def test_what_no_forwarder_sends_is_counted_and_not_answered(clock, desk, 
 
 
 async def test_several_forwarders_are_told_apart_by_eui_not_by_address(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         one = desk.enter_context(DeskForwarder(radio.address))
         two = desk.enter_context(DeskForwarder(radio.address, OTHER))
         for forwarder in (one, two, one):
@@ -134,14 +137,14 @@ async def test_several_forwarders_are_told_apart_by_eui_not_by_address(clock, de
 
 
 async def test_frames_with_a_bad_crc_are_frames_too(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         await desk.enter_context(DeskForwarder(radio.address)).push_frames([RXPK | {"stat": -1}, RXPK | {"stat": 0}])
         assert [frame.crc for frame in await take(radio.frames(), 2)] == [Crc.BAD, Crc.NONE]
         assert radio.health().heard == 2
 
 
 async def test_one_broken_packet_costs_none_of_its_neighbours(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.push_frames([RXPK, RXPK | {"size": 14}, RXPK | {"chan": 5}])
         assert [frame.channel for frame in await take(radio.frames(), 2)] == [2, 5]
@@ -151,7 +154,7 @@ async def test_one_broken_packet_costs_none_of_its_neighbours(clock, desk):
 
 async def test_a_full_line_drops_new_frames_counts_them_and_recovers(clock, desk, caplog):
     caplog.set_level(logging.INFO)
-    async with PacketForwarderRadio(ANY_PORT, clock, queue_frames=4) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), queue_frames=4) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.push_frames([RXPK | {"chan": channel} for channel in range(7)])
         assert (radio.health().heard, radio.health().dropped) == (7, 3)
@@ -167,7 +170,7 @@ async def test_a_full_line_drops_new_frames_counts_them_and_recovers(clock, desk
 
 
 async def test_a_full_datagram_of_hundreds_of_frames_is_read(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         one = json.dumps(RXPK, separators=(",", ":")).encode()
         count = (65_507 - 12 - 11) // (len(one) + 1)
@@ -178,7 +181,7 @@ async def test_a_full_datagram_of_hundreds_of_frames_is_read(clock, desk):
 
 async def test_a_flood_is_worked_off_in_bounded_turns(clock, desk):
     """Each turn of the loop reads so many datagrams and no more, large ones by their bytes."""
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         small = PushData(2, b"\0\0", forwarder.eui, json.dumps({"rxpk": [RXPK]}).encode()).encode()
         large = PushData(2, b"\0\0", forwarder.eui, small[12:] + b" " * 40_000).encode()
@@ -197,7 +200,7 @@ async def test_a_flood_is_worked_off_in_bounded_turns(clock, desk):
 
 
 async def test_a_reader_with_much_to_read_lets_others_work(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         for _ in range(10):
             await forwarder.push_frames([RXPK] * 100)
@@ -220,7 +223,7 @@ async def test_a_reader_with_much_to_read_lets_others_work(clock, desk):
 
 
 async def test_what_the_kernel_had_no_room_for_is_counted(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         large = PushData(2, b"\0\0", forwarder.eui, b'{"rxpk":[]}' + b" " * 60_000).encode()
         for _ in range(2 * packet_forwarder.RECEIVE_BUFFER_BYTES // len(large) + 10):
@@ -235,7 +238,7 @@ async def test_what_the_kernel_had_no_room_for_is_counted(clock, desk):
 
 
 async def test_downlinks_go_to_the_socket_that_pulls_not_to_the_one_that_pushes(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.push_frames([RXPK])
         assert radio.submit(request(forwarder.eui)).result is TxResult.RADIO_UNREACHABLE
@@ -247,7 +250,7 @@ async def test_downlinks_go_to_the_socket_that_pulls_not_to_the_one_that_pushes(
 
 
 async def test_a_downlink_reaches_the_forwarder_it_names_and_no_other(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         one = desk.enter_context(DeskForwarder(radio.address))
         two = desk.enter_context(DeskForwarder(radio.address, OTHER))
         await one.pull()
@@ -259,12 +262,12 @@ async def test_a_downlink_reaches_the_forwarder_it_names_and_no_other(clock, des
 
 @pytest.mark.parametrize("receiver", ["0016c001f1500813", "", "nobody", "00", "é"])
 async def test_a_downlink_for_nobody_is_unreachable_at_once(clock, receiver):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         assert radio.submit(request(receiver)).result is TxResult.RADIO_UNREACHABLE
 
 
 async def test_the_way_down_closes_90_seconds_after_the_last_pull(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         clock.move(90)
@@ -278,7 +281,7 @@ async def test_the_way_down_closes_90_seconds_after_the_last_pull(clock, desk):
 
 
 async def test_a_moved_forwarder_gets_its_downlinks_at_the_new_address_and_one_line_in_the_log(clock, desk, caplog):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         before = desk.enter_context(DeskForwarder(radio.address))
         after = desk.enter_context(DeskForwarder(radio.address))
         await before.pull()
@@ -312,7 +315,7 @@ async def test_a_moved_forwarder_gets_its_downlinks_at_the_new_address_and_one_l
     ],
 )
 async def test_the_forwarders_word_is_the_outcome(clock, desk, said, result, detail):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         assert radio.submit(request(forwarder.eui, "q7")).result is TxResult.ACCEPTED
@@ -322,7 +325,7 @@ async def test_the_forwarders_word_is_the_outcome(clock, desk, said, result, det
 
 async def test_without_a_tx_ack_nobody_knows(clock, desk):
     """Version 1 never sends one."""
-    async with PacketForwarderRadio(ANY_PORT, clock, tx_ack_timeout_s=0.01) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), tx_ack_timeout_s=0.01) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address, version=1))
         await forwarder.pull()
         assert radio.submit(request(forwarder.eui)).result is TxResult.ACCEPTED
@@ -331,7 +334,7 @@ async def test_without_a_tx_ack_nobody_knows(clock, desk):
 
 
 async def test_a_downlink_has_one_outcome_whatever_is_answered_later(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock, tx_ack_timeout_s=0.01) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), tx_ack_timeout_s=0.01) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         radio.submit(request(forwarder.eui))
@@ -344,7 +347,7 @@ async def test_a_downlink_has_one_outcome_whatever_is_answered_later(clock, desk
 
 
 async def test_a_tx_ack_of_another_forwarder_or_another_token_decides_nothing(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         radio.submit(request(forwarder.eui))
@@ -358,18 +361,19 @@ async def test_a_tx_ack_of_another_forwarder_or_another_token_decides_nothing(cl
 
 
 async def test_downlinks_under_way_share_no_token_and_their_number_is_bounded(clock, desk):
-    """Of 1500 tokens drawn without looking, some 17 pairs would be equal."""
-    many = 1500
-    async with PacketForwarderRadio(ANY_PORT, clock, most_downlinks=many) as radio:
-        forwarder = desk.enter_context(DeskForwarder(radio.address))
-        await forwarder.pull()
+    """Of 1500 tokens drawn without looking, some 17 pairs would be equal. A schedule holds a hundred."""
+    many, each = 1500, 100
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), most_downlinks=many) as radio:
+        forwarders = [desk.enter_context(DeskForwarder(radio.address, OTHER + n)) for n in range(many // each)]
         downlinks = []
-        for number in range(many):
-            assert radio.submit(request(forwarder.eui, f"{number}")).result is TxResult.ACCEPTED
-            downlinks += forwarder.drain(forwarder.down)
-        assert len({downlink.token for downlink in downlinks}) == many
+        for forwarder in forwarders:
+            await forwarder.pull()
+            for number in range(each):
+                assert radio.submit(request(forwarder.eui, f"{number}")).result is TxResult.ACCEPTED
+                downlinks += [(forwarder, number, downlink) for downlink in forwarder.drain(forwarder.down)]
+        assert len({downlink.token for _, _, downlink in downlinks}) == many
         assert radio.submit(request(forwarder.eui)).result is TxResult.COLLISION_PACKET
-        for number, downlink in reversed(list(enumerate(downlinks))):
+        for forwarder, number, downlink in reversed(downlinks):
             forwarder.answer(downlink)
             assert await soon(anext(radio.outcomes())) == TxReport(f"{number}", TxResult.SENT)
         assert radio.submit(request(forwarder.eui)).result is TxResult.COLLISION_PACKET  # the tokens live on
@@ -378,7 +382,7 @@ async def test_downlinks_under_way_share_no_token_and_their_number_is_bounded(cl
 
 
 async def test_a_modulation_the_protocol_cannot_say_is_refused_not_raised(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         report = radio.submit(dataclasses.replace(request(forwarder.eui), modulation=Lora(7, 62_500)))
@@ -386,11 +390,144 @@ async def test_a_modulation_the_protocol_cannot_say_is_refused_not_raised(clock,
         assert "62500" in report.detail
 
 
+# --- admission ---
+
+
+LONG = {"modulation": Lora(12, 125_000), "phy": bytes(64), "frequency_hz": 864_100_000}  # 2.8 s where 3.6 s an hour are
+
+
+async def calling(desk, radio, eui=OTHER):
+    """A forwarder that can be sent to and whose counter is known."""
+    forwarder = desk.enter_context(DeskForwarder(radio.address, eui))
+    await forwarder.push_frames([RXPK])
+    await forwarder.pull()
+    return forwarder
+
+
+async def test_what_the_law_forbids_never_reaches_a_forwarder(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder, other = await calling(desk, radio), await calling(desk, radio, OTHER + 1)
+        assert radio.submit(request(forwarder.eui, **LONG)).result is TxResult.ACCEPTED
+        report = radio.submit(request(forwarder.eui, **LONG))
+        assert report.result is TxResult.DUTY_CYCLE
+        assert report.detail.startswith("863.0-865.0 MHz: 2.8 s of 3.6 s used in the last hour, free again in 360")
+        for changes, result in (
+            ({"power_dbm_eirp": 27}, TxResult.TX_POWER),
+            ({"frequency_hz": 868_650_000}, TxResult.TX_FREQ),
+        ):
+            assert radio.submit(request(forwarder.eui, **changes)).result is result
+        assert radio.submit(request(other.eui, **LONG)).result is TxResult.ACCEPTED, "a transmitter of its own"
+        await forwarder.downlink()
+        assert not forwarder.has_heard(forwarder.down)
+        assert radio.health().denied == {"DUTY_CYCLE": 1, "TX_POWER": 1, "TX_FREQ": 1}
+        assert {use["receiver"]: use["used_s"] for use in radio.health().airtime} == {
+            str(forwarder.eui): 2.793,
+            str(other.eui): 2.793,
+        }
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("said", "is_given_back"),
+    [
+        (b"", False),
+        (b'{"txpk_ack":{"warn":"TX_POWER","value":12}}', False),
+        (b"{", False),
+        (None, False),
+        (b'{"txpk_ack":{"error":"COLLISION_PACKET"}}', True),
+        (b'{"txpk_ack":{"error":"ON FIRE"}}', True),
+    ],
+)
+async def test_only_a_refusal_gives_air_time_back_and_a_late_one_too(clock, desk, said, is_given_back, is_late):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), tx_ack_timeout_s=0.01 if is_late else 1) as radio:
+        forwarder = await calling(desk, radio)
+        radio.submit(request(forwarder.eui, **LONG))
+        downlink = await forwarder.downlink()
+        if is_late:
+            assert (await soon(anext(radio.outcomes()))).detail == "no TX_ACK"
+        if said is not None:
+            forwarder.answer(downlink, said)
+            if is_late:
+                await until(lambda: radio.health().refused.get(Ignored.TX_ACK_LATE))
+            else:
+                await soon(anext(radio.outcomes()))
+        again = radio.submit(request(forwarder.eui, **LONG)).result
+        assert again is (TxResult.ACCEPTED if is_given_back else TxResult.DUTY_CYCLE)
+
+
+async def test_a_refused_downlink_leaves_its_place_to_the_next(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = await calling(desk, radio)
+        rx1 = request(forwarder.eui, timing=AtCounter(RXPK["tmst"] + 1_000_000))
+        assert radio.submit(rx1).result is TxResult.ACCEPTED
+        assert radio.submit(rx1).result is TxResult.COLLISION_PACKET
+        forwarder.answer(await forwarder.downlink(), b'{"txpk_ack":{"error":"TOO_LATE"}}')
+        assert (await soon(anext(radio.outcomes()))).result is TxResult.TOO_LATE
+        assert radio.submit(rx1).result is TxResult.ACCEPTED
+
+
+async def test_a_window_that_has_passed_is_known_from_the_frame_it_answers(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = await calling(desk, radio)
+        rx1 = request(forwarder.eui, timing=AtCounter(RXPK["tmst"] + 1_000_000))
+        clock.move(0.957)
+        assert radio.submit(rx1).result is TxResult.ACCEPTED
+        clock.move(0.01)
+        report = radio.submit(rx1)
+        assert (report.result, report.detail) == (
+            TxResult.TOO_LATE, "starts in 33.1 ms, the radio wants 42.5 ms",
+        )  # fmt: skip
+        clock.move(5)
+        assert radio.submit(rx1).result is TxResult.TOO_LATE
+        early = request(forwarder.eui, timing=AtCounter(RXPK["tmst"] + 600_000_000))
+        assert radio.submit(early).result is TxResult.TOO_EARLY
+
+
+async def test_the_counter_of_a_forwarder_that_was_never_heard_stands_for_nothing(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = desk.enter_context(DeskForwarder(radio.address))
+        await forwarder.pull()
+        report = radio.submit(request(forwarder.eui, timing=AtCounter(5)))
+        assert report.result is TxResult.UNKNOWN
+        assert "no frame yet" in report.detail
+        assert radio.submit(request(forwarder.eui)).result is TxResult.ACCEPTED, "at once can be said without it"
+
+
+async def test_a_forwarder_that_began_anew_is_not_held_to_what_it_had_before(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = await calling(desk, radio)
+        assert radio.submit(request(forwarder.eui, timing=AtCounter(5_000_000))).result is not TxResult.ACCEPTED
+        clock.move(1)
+        await forwarder.push_frames([RXPK | {"tmst": 4_100_000}])
+        assert radio.submit(request(forwarder.eui, timing=AtCounter(5_100_000))).result is TxResult.ACCEPTED
+
+
+async def test_gps_time_is_for_forwarders_whose_frames_carry_it(clock, desk):
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = await calling(desk, radio)
+        at = request(forwarder.eui, timing=AtGpsTime(1_479_463_219_123_000))
+        assert radio.submit(at).result is TxResult.GPS_UNLOCKED
+        await forwarder.push_frames([RXPK | {"tmms": 1_479_463_218_123}])
+        assert radio.submit(at).result is TxResult.ACCEPTED
+        assert json.loads((await forwarder.downlink()).json)["txpk"]["tmms"] == 1_479_463_219_123
+        clock.move(30.1)
+        later = request(forwarder.eui, timing=AtGpsTime(1_479_463_250_000_000))
+        assert radio.submit(later).result is TxResult.GPS_UNLOCKED
+
+
+async def test_a_forwarder_is_told_the_power_at_its_connector(clock, desk):
+    transmitters = Transmitters(EU868, antenna_gain_dbi=5.0)
+    async with PacketForwarderRadio(ANY_PORT, clock, transmitters) as radio:
+        forwarder = await calling(desk, radio)
+        assert radio.submit(request(forwarder.eui, power_dbm_eirp=16.0)).result is TxResult.ACCEPTED
+        assert json.loads((await forwarder.downlink()).json)["txpk"]["powe"] == 11
+
+
 # --- open and close ---
 
 
 async def test_closing_ends_both_streams_after_what_is_waiting(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         await forwarder.pull()
         await forwarder.push_frames([RXPK] * 3)
@@ -403,7 +540,7 @@ async def test_closing_ends_both_streams_after_what_is_waiting(clock, desk):
 
 
 async def test_closing_wakes_who_waits(clock):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
 
         async def read(stream):
             return [item async for item in stream]
@@ -414,7 +551,7 @@ async def test_closing_wakes_who_waits(clock):
 
 
 async def test_a_reader_that_gave_up_waiting_may_come_back(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(radio.frames()), 0.01)
         await desk.enter_context(DeskForwarder(radio.address)).push_frames([RXPK])
@@ -425,7 +562,7 @@ async def test_a_reader_that_gave_up_waiting_may_come_back(clock, desk):
 
 
 async def test_health_tells_the_technician_what_to_check(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         health = radio.health()
         assert (health.type, health.state) == ("packet-forwarder", "waiting")
         assert health.evidence == (
@@ -464,7 +601,7 @@ async def test_health_tells_the_technician_what_to_check(clock, desk):
 
 
 async def test_strangers_on_the_port_are_mentioned_while_nobody_else_calls(clock, desk):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         desk.enter_context(DeskForwarder(radio.address)).send(b"GET / HTTP/1.1")
         await until(lambda: radio.health().refused)
         assert radio.health().evidence.endswith("1 datagram came that is none of a packet forwarder's.")
@@ -472,7 +609,7 @@ async def test_strangers_on_the_port_are_mentioned_while_nobody_else_calls(clock
 
 async def test_repeated_nonsense_is_loud_once(clock, desk, caplog):
     caplog.set_level(logging.DEBUG)
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         forwarder = desk.enter_context(DeskForwarder(radio.address))
         for _ in range(50):
             forwarder.send(b"\x03\n\x1b[31mGET")
@@ -486,7 +623,7 @@ async def test_repeated_nonsense_is_loud_once(clock, desk, caplog):
 
 async def test_invented_euis_fill_neither_memory_nor_log_and_do_not_cut_off_who_was_there(clock, desk, caplog):
     caplog.set_level(logging.INFO)
-    async with PacketForwarderRadio(ANY_PORT, clock, most_forwarders=16) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), most_forwarders=16) as radio:
         real = desk.enter_context(DeskForwarder(radio.address))
         await real.pull()
         forger = desk.enter_context(DeskForwarder(radio.address, OTHER))

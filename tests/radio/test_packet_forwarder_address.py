@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from udp_forwarder import Clock, DeskForwarder, request
+from udp_forwarder import Clock, DeskForwarder, lawful, request
 
 from gateway.errors import RadioError
 from gateway.model import TxResult
@@ -35,7 +35,7 @@ def desk() -> Iterator[ExitStack]:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "0.0.0.0:0"])
 async def test_it_listens_on_ipv4(clock, desk, listen):
-    async with PacketForwarderRadio(listen, clock) as radio:
+    async with PacketForwarderRadio(listen, clock, lawful()) as radio:
         port = radio.address.rpartition(":")[2]
         await desk.enter_context(DeskForwarder(f"127.0.0.1:{port}")).pull()
 
@@ -52,7 +52,7 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="needs the IPv6 loopback address: sysctl net.ipv6.conf.lo.disable_ipv6=0")
 @pytest.mark.parametrize("listen", ["[::1]:0", "[::]:0"])
 async def test_it_listens_on_ipv6(clock, desk, listen):
-    async with PacketForwarderRadio(listen, clock) as radio:
+    async with PacketForwarderRadio(listen, clock, lawful()) as radio:
         port = radio.address.rpartition(":")[2]
         six = desk.enter_context(DeskForwarder(f"[::1]:{port}"))
         await six.pull()
@@ -66,10 +66,10 @@ async def test_it_listens_on_ipv6(clock, desk, listen):
 
 
 async def test_a_taken_port_is_an_error_that_says_how_to_find_the_other(clock):
-    async with PacketForwarderRadio(ANY_PORT, clock) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
         port = radio.address.rpartition(":")[2]
         with pytest.raises(RadioError, match="is taken") as error:
-            await PacketForwarderRadio(radio.address, clock).__aenter__()
+            await PacketForwarderRadio(radio.address, clock, lawful()).__aenter__()
         assert f":{port}" in error.value.hint
         assert error.value.exit_code == 3
 
@@ -96,7 +96,7 @@ async def test_a_taken_port_is_an_error_that_says_how_to_find_the_other(clock):
 )
 async def test_an_address_that_cannot_be_had_is_an_error_with_a_hint(clock, listen):
     with pytest.raises(RadioError) as error:
-        await PacketForwarderRadio(listen, clock).__aenter__()
+        await PacketForwarderRadio(listen, clock, lawful()).__aenter__()
     assert error.value.hint
 
 

@@ -7,7 +7,7 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from udp_forwarder import RXPK, Clock, DeskForwarder, until
+from udp_forwarder import RXPK, Clock, DeskForwarder, lawful, until
 
 from gateway.radio.packet_forwarder import PacketForwarderRadio
 from gateway.wire.semtech_udp import Fault, Malformed, PullData, PushData, parse
@@ -41,7 +41,7 @@ def test_any_datagrams_are_answered_by_their_header_and_counted(datagrams):
     async def scene():
         trouble = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-        async with PacketForwarderRadio(ANY_PORT, Clock()) as radio:
+        async with PacketForwarderRadio(ANY_PORT, Clock(), lawful()) as radio:
             with DeskForwarder(radio.address) as forwarder:
                 for datagram in datagrams:
                     await one_of_them(radio, forwarder, datagram)

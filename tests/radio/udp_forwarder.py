@@ -7,16 +7,20 @@ import json
 import select
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.model import (
     AtCounter,
     DownlinkRequest,
     GatewayEui,
+    Immediately,
     Lora,
     Stamp,
     TimeQuality,
 )
+from gateway.radio.transmitters import Transmitters
+from gateway.regions.eu868 import EU868
 from gateway.wire.semtech_udp import Datagram, PullData, PullResp, PushData, TxAck, parse
 
 if TYPE_CHECKING:
@@ -125,16 +129,23 @@ class DeskForwarder:
         return heard
 
 
-def request(receiver: GatewayEui | str, ref: str = "r") -> DownlinkRequest:
-    return DownlinkRequest(
+def lawful() -> Transmitters:
+    return Transmitters(EU868)
+
+
+def request(
+    receiver: GatewayEui | str, ref: str = "r", timing: AtCounter | Immediately | None = None, **changes: Any
+) -> DownlinkRequest:
+    wanted = DownlinkRequest(
         ref=ref,
         phy=bytes.fromhex("60040302018000000a"),
         receiver=str(receiver),
-        timing=AtCounter(3_513_348_611),
+        timing=timing or Immediately(),
         frequency_hz=868_100_000,
         modulation=Lora(7, 125_000),
         power_dbm_eirp=14,
     )
+    return replace(wanted, **changes)
 
 
 async def until(holds: Any) -> None:

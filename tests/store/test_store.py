@@ -81,6 +81,15 @@ async def test_a_quiet_gateway_loses_nothing_and_a_busy_one_syncs_once_an_interv
     assert [future.result() for future in later] == list(range(2, 12))  # a stop commits what waits
 
 
+async def test_what_a_device_waits_for_is_on_disk_soon_with_all_that_came_before_it(folder):
+    async with opened(folder, commit_interval_s=30.0) as store:
+        await store.keep_uplink(reading(1), session(1, session_id=1))
+        patient = store.keep_uplink(reading(2), session(1, session_id=1))
+        urgent = store.keep_uplink(reading(1, number=2), session(2, session_id=2), soon=True)
+        assert await asyncio.wait_for(urgent, 5) == 3
+        assert (patient.done(), store.facts().commits) == (True, 2)
+
+
 async def test_a_full_group_does_not_wait_for_the_interval(folder):
     async with opened(folder, commit_interval_s=30.0) as store:
         await store.keep_uplink(reading(1), session(1, session_id=1))

@@ -1,0 +1,1 @@
+../adeunis.py

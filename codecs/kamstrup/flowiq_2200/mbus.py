@@ -1,0 +1,1 @@
+../../mbus/meter/mbus.py

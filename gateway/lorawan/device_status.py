@@ -1,0 +1,35 @@
+"""What a device says of itself in DevStatusAns, as measurements beside those of its codec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.lorawan.mac_commands import BATTERY_EXTERNAL, BATTERY_UNKNOWN, DevStatusAns, read_uplink_commands
+from gateway.model import Measurement
+
+if TYPE_CHECKING:
+    from gateway.model import OpenedUplink
+
+_FULL = 254  # TS001-1.0.4, 5.5: 1 is the lowest and 254 the highest level
+_LOWEST = 1
+
+
+def status_measurements(uplink: OpenedUplink) -> tuple[Measurement, ...]:
+    """Battery (%) or external power, and the SNR (dB) at which the device heard the question; none without an answer.
+
+    The level is the device's own: makers differ in how it follows the charge.
+    """
+    stream = uplink.payload if uplink.f_port == 0 else uplink.f_opts
+    if not stream:
+        return ()
+    answers = [command for command in read_uplink_commands(stream).commands if isinstance(command, DevStatusAns)]
+    if not answers:
+        return ()
+    status = answers[-1]
+    margin = Measurement("link_margin", status.margin_db, "dB")
+    if status.battery == BATTERY_UNKNOWN:
+        return (margin,)
+    if status.battery == BATTERY_EXTERNAL:
+        return (Measurement("external_power", value=True, unit=""), margin)
+    level = 100 * (status.battery - _LOWEST) / (_FULL - _LOWEST)
+    return (Measurement("battery", round(level, 1), "%"), margin)

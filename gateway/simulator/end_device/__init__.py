@@ -1,0 +1,1 @@
+"""End devices as the LoRaWAN specification wants them: the second opinion about what a network does."""
