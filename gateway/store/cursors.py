@@ -107,10 +107,11 @@ class Progress:
         if not sent:  # it belongs to what lies before it: few ranges, whatever the destination takes
             guessed = [(first, span[1] if last == span[0] - 1 else last) for first, last in self.guessed]
             return replace(self, guessed=_merged(guessed))
-        undated = [record for record in sent if record.reading.heard.quality in UNDATED]
-        known = [record.position for record in undated if record.reading.heard.boot_id in self.corrected]
+        undated = {record.position for record in sent if record.reading.heard.quality in UNDATED}
+        known = {record.position for record in sent if record.reading.heard.boot_id in self.corrected} & undated
         after = self.send_all_again((position, position) for position in known)
-        return after if len(known) == len(undated) else replace(after, guessed=_merged([*self.guessed, span]))
+        guessed = _runs([record.position for record in sent], undated - known, span)
+        return replace(after, guessed=_merged([*self.guessed, *guessed])) if guessed else after
 
     def correct(self, boot_id: str, positions: Sequence[int]) -> Progress:
         """The time of a boot became known: what of it went out without is wanted once more. Told again, it is done."""
@@ -186,6 +187,19 @@ def _ranges(positions: Iterable[int]) -> tuple[Range, ...]:
 def _holds(ranges: Sequence[Range], position: int) -> bool:
     index = bisect_right(ranges, (position, _END)) - 1
     return index >= 0 and position <= ranges[index][1]
+
+
+def _runs(positions: Sequence[int], chosen: set[int], span: Range) -> list[Range]:
+    """As few ranges of `span` as hold the chosen positions and none of the others."""
+    runs, first, begun = list[Range](), span[0], False
+    for position in positions:
+        if position in chosen:
+            begun = True
+            continue
+        if begun:
+            runs.append((first, position - 1))
+        first, begun = position + 1, False
+    return [*runs, (first, span[1])] if begun else runs
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

@@ -94,6 +94,13 @@ def test_what_went_out_without_a_date_is_sent_again_once_the_time_of_its_boot_is
     assert sent.note_dates(went_out("next", 6, quality=TimeQuality.CORRECTED), (6, 6)) == sent
 
 
+def test_what_went_out_with_its_date_between_others_is_not_sent_again():
+    mixed = [*went_out("old boot", 2), *went_out("boot", 3, quality=TimeQuality.CORRECTED), *went_out("boot", 5)]
+    progress = Progress.starting_at(0).acknowledge([2, 3, 5]).note_dates(mixed, (1, 6))
+    assert progress.guessed == ((1, 2), (4, 6))
+    assert progress.correct("boot", [3, 5]).again == ((5, 5),)
+
+
 def test_what_is_asked_for_while_something_else_is_on_its_way_is_not_forgotten():
     progress = Progress.starting_at(0).acknowledge(range(1, 20)).send_again(8, 15)
     assert progress.send_again(2, 3).sent_again((8, 11), 4).again == ((2, 3), (12, 15))
