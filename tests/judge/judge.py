@@ -398,11 +398,12 @@ class Judge:
 
     def undated(self, destination: str) -> set[Key]:
         """What it has without a date of a time for which others got one."""
-        return {
-            key
-            for key in self._destinations[destination].undated
-            if self._unsure(self._frame_of[key]) in self._dated_us and key[1] > self._left.get(key[0], 0)
-        }
+        undated = self._destinations[destination].undated
+        return {key for key in undated if key[1] > self._left.get(key[0], 0) and self._has_date(self._frame_of[key])}
+
+    def _has_date(self, number: int) -> bool:
+        """Whether a frame was heard when others were that got a better date; one that came at two times may not be."""
+        return any(all(span[0] <= at_us <= span[1] for at_us in self._handed_us[number]) for span in self._dated_us)
 
     def _judge_dates(self, to: _Destination) -> None:
         for key in sorted(self.undated(to.name)):

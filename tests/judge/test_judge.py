@@ -442,6 +442,37 @@ def test_a_time_that_became_known_is_told_once_more_and_only_once():
     assert history.judged().broken == {Law.DUPLICATION}
 
 
+def test_a_time_that_became_known_is_told_of_every_frame_that_was_heard_before_it_only():
+    history = History.clean()
+    for number in (31, 33):
+        history.change("received", "city", number=number, uncertainty_ms=None, time_us=0)
+    history.steps.insert(0, Step("rebooted", (DAWN_US,)))
+    history.add("learnt_time", DAWN_US + 49 * SECOND_US)
+    history.receive("city", arrival(30, 31, late=True), DAWN_US + 50 * SECOND_US)
+    assert history.judged().broken == {Law.HONEST_TIME}
+    history.add("handed_out", 33, DAWN_US + 60 * SECOND_US)  # it may have been heard then: somebody plays it back
+    assert history.judged().clean
+
+
+def test_what_left_the_store_for_want_of_room_is_not_corrected():
+    history = History.clean()
+    for number in (31, 33):
+        history.change("received", "city", number=number, uncertainty_ms=None, time_us=0)
+    history.steps.insert(0, Step("rebooted", (DAWN_US,)))
+    history.add("learnt_time", DAWN_US + 49 * SECOND_US)
+    history.receive("city", arrival(30, 31, late=True), DAWN_US + 50 * SECOND_US)
+    history.add("left", EPOCH, 32)
+    assert history.judged().clean
+
+
+def test_the_answer_to_a_recording_promises_nothing():
+    history = History.clean()
+    played_back_us = DAWN_US + 25 * SECOND_US
+    history.steps.insert(history.index("handed_out", 25), Step("handed_out", (KILL_AFTER, played_back_us)))
+    history.steps.insert(history.index("handed_out", 26), Step("acknowledged", (KILL_AFTER, played_back_us)))
+    assert history.judged().clean
+
+
 def test_a_disturbed_destination_may_lose_its_connection():
     history = History.clean()
     history.add("disturbed", "city")
