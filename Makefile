@@ -15,7 +15,7 @@ unexport PYTHONHOME PYTHONPATH
 
 FUZZ_SECONDS ?= 3600
 
-.PHONY: help run test crash check bench fuzz-codecs foreign-codecs format lock clean FORCE
+.PHONY: help run test crash soak check bench fuzz-codecs foreign-codecs format lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,12 @@ test: .venv/dev ## every test, with real servers
 
 crash: .venv/dev ## the store killed, cut off, damaged and refused everywhere: hours
 	@CRASH_EXHAUSTIVE=1 $(python) -m pytest -n auto tests/disk $(ARGS)
+
+# Each seed is another story; what has happened is told again with its seed, kills at the process as nearly as can be.
+soak: .venv/dev ## the judge for half an hour: KILLS=500 LIVES=100 HISTORIES=1000 SEED=...
+	@requirements/debian.sh mosquitto=mosquitto
+	@JUDGE_KILLS=$(or $(KILLS),500) JUDGE_LIVES=$(or $(LIVES),100) JUDGE_HISTORIES=$(or $(HISTORIES),1000) \
+	    JUDGE_SEED=$(SEED) $(python) -m pytest -q -s --show-capture=no tests/judge $(ARGS)
 
 check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 	@$(python) -m ruff format --check .

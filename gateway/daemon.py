@@ -108,7 +108,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
             for sink, manners in parts.sinks(settings, eui)
-            if store.subscribe(sink.name)
+            if store.subscribe(sink.name, manners.takes)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
@@ -161,8 +161,8 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        for name in settings.sink:
-            store.subscribe(name)
+        for name, sink in settings.sink.items():
+            store.subscribe(name, parts.manners(sink).takes)
         region, answers = region_named(settings.gateway.region), settings.network.answer
         queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
         await queue.load()
@@ -251,9 +251,12 @@ async def _wait_for_the_disk(
 
 
 def _trusted_utc_us(clock: Clock) -> int | None:
-    """The date, if it can be trusted: only then may anything be called old."""
+    """The date, if it can be trusted: only then may anything be called old.
+
+    And not before what has a better date now was asked for again: what left the store could not be sent with it.
+    """
     now = clock.stamp()
-    return now.utc_us if clock.state.is_known else None
+    return now.utc_us if clock.state.is_known and clock.has_told else None
 
 
 def _catalogue(settings: Settings) -> Catalogue:

@@ -132,6 +132,10 @@ class TimeQuality(StrEnum):
     UNSYNCED = "unsynced"
 
 
+UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
+"""What a stamp may say until the time is known; then there is a better date."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """A moment, with how far to trust it. A Pi has no clock of its own, so the monotonic pair is what really holds."""

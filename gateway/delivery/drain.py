@@ -52,6 +52,7 @@ class Progress(Protocol):
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
     def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
+    def note_dates(self, sent: Sequence[Record], span: tuple[int, int], /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
@@ -81,7 +82,7 @@ class Outbox(Protocol):
         self, sink: str, change: Callable[[Any], Any], refused: Sequence[tuple[int, str]] = ()
     ) -> None: ...
     async def sent_again(
-        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+        self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None: ...
 
 
@@ -128,7 +129,8 @@ class Drain:
         self._turns = asyncio.Semaphore()
         self._news: deque[tuple[str, Mapping[str, Any], asyncio.Future[None]]] = deque()
         self._news_came = asyncio.Event()
-        self._live_from = outbox.head  # positions above belong to the live lane
+        self._live_from = outbox.head  # the live lane has looked at everything up to here
+        self._border = outbox.head  # up to here it is the backlog lane's, whatever the live lane does meanwhile
         self._stirred = asyncio.Event()
         self._pause_asked = asyncio.Event()
         self.state = "connecting"
@@ -230,13 +232,27 @@ class Drain:
         waiting = self._progress.queued(self._outbox.head)
         # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
         self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
+        self._border = self._live_from
 
     def _lost(self, reason: SinkUnavailable, failures: int) -> None:
         self.state, self.evidence = "refused" if reason.alert else "unreachable", str(reason)
         log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s: %s", self.name, reason)
 
     async def _carry(self, link: Link) -> None:
-        """Run both lanes until the connection is lost."""
+        """Carry until the connection is lost."""
+        # In a task of its own: to Python 3.11 one whose TaskGroup has just failed is half cancelled, and would not hear
+        # of a stop that comes at this moment.
+        carrying = asyncio.ensure_future(self._run_duties(link))
+        try:
+            await asyncio.wait({carrying})
+        except asyncio.CancelledError:
+            carrying.cancel()
+            await asyncio.gather(carrying, return_exceptions=True)
+            raise
+        carrying.result()
+
+    async def _run_duties(self, link: Link) -> None:
+        """Both lanes, and what runs beside them."""
         lanes = [self._live_lane, self._backlog_lane] if self._manners.live_first else [self._strict_lane]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -286,7 +302,7 @@ class Drain:
             batch = await self._outbox.read(after, self._half)
             behind = self._outbox.head - after > 2 * self._manners.in_flight
             if behind and batch.records and self._age_s(batch.records[0]) > LATE_AFTER_S:
-                self._live_from = self._outbox.head
+                self._live_from = self._border = self._outbox.head
                 self._stirred.set()
                 continue
             self._live_from = batch.through
@@ -294,10 +310,9 @@ class Drain:
 
     async def _backlog_lane(self, link: Link) -> None:
         """What has waited, oldest first, up to where the live lane began."""
-        if self._progress.prefix < self._live_from:
+        if self._progress.prefix < self._border:
             await asyncio.sleep(self._rng.uniform(0, self._manners.backlog_delay_s))
-        after = self._progress.prefix
-        border = self._live_from
+        after, border = self._progress.prefix, self._border
         while True:
             while after < border:
                 batch = _up_to(await self._outbox.read(after, self._half), after, border)
@@ -307,7 +322,7 @@ class Drain:
             await self._send_again(link, self._stirred.is_set)
             await self._stirred.wait()
             self._stirred.clear()
-            after, border = self._progress.prefix, self._live_from
+            after, border = self._progress.prefix, self._border
 
     async def _strict_lane(self, link: Link) -> None:
         """Everything in order; what has waited obeys the backlog's rate."""
@@ -367,9 +382,9 @@ class Drain:
                 try:
                     refused = await link.deliver([self._aged(record) for record in wanted])
                 except SinkUnavailable as reason:
-                    confirmed = reason.acknowledged
+                    confirmed = [record for record in wanted if record.position in reason.acknowledged]
                     if confirmed:
-                        await self._outbox.settle(self.name, lambda progress: progress.acknowledge(confirmed))
+                        await self._outbox.settle(self.name, partial(_arrived, confirmed))
                     raise
             await self._settle(after, batch, wanted, refused)
 
@@ -377,9 +392,11 @@ class Drain:
         """Everything between `after` and the end of the batch is settled now, one way or the other."""
         sent = [record.position for record in wanted]
         gone = {refusal.position for refusal in refused}
+        taken = [record for record in wanted if record.position not in gone]
 
         def change(progress: Progress) -> Progress:
-            progress = progress.acknowledge([position for position in sent if position not in gone])
+            progress = progress.acknowledge([record.position for record in taken])
+            progress = progress.note_dates(taken, (after + 1, batch.through))
             progress = progress.give_up([*gone])
             for first, last in batch.lost:
                 progress = progress.give_up_range(first, last)
@@ -390,6 +407,8 @@ class Drain:
         for refusal in refused:
             log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
         await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])
+        if self._progress.again:
+            self._stirred.set()  # the time became known while this was on its way
 
     async def _send_again(self, link: Link, something_new: Callable[[], bool]) -> None:
         """What was asked for once more, oldest first, at the backlog's rate, while nothing waits for its first time."""
@@ -401,8 +420,8 @@ class Drain:
             async with self._turns:
                 refused = await link.deliver([self._aged(record) for record in wanted]) if wanted else ()
                 reasons = {refusal.position: refusal.reason for refusal in refused}
-                delivered = [record.position for record in wanted if record.position not in reasons]
-                await self._outbox.sent_again(self.name, batch.through, delivered, [*reasons.items()])
+                delivered = [record for record in wanted if record.position not in reasons]
+                await self._outbox.sent_again(self.name, (first, batch.through), delivered, [*reasons.items()])
 
     def _wants(self, record: Record) -> bool:
         return self._manners.takes(record) and not self._progress.is_settled(record.position)
@@ -439,12 +458,15 @@ class Drain:
 
 async def _happened(event: asyncio.Event, within_s: float) -> None:
     """Wait for it, so long at most."""
-    # Not asyncio.timeout: to Python 3.11 a task whose TaskGroup has failed is half cancelled, and would be ended by it.
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=within_s)
-    finally:
-        waiting.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+
+
+def _arrived(records: Sequence[Record], progress: Progress) -> Progress:
+    """These were confirmed before the connection broke."""
+    positions = [record.position for record in records]
+    return progress.acknowledge(positions).note_dates(records, (positions[0], positions[-1]))
 
 
 def age_s(heard: Stamp, now: Stamp) -> float:

@@ -109,6 +109,11 @@ class Clock:
         """What the time rests on."""
         return self._verdict.state
 
+    @property
+    def has_told(self) -> bool:
+        """Whether everybody whom `keep` tells has dealt with every boot whose time is known."""
+        return all(boot_id in self._memory.told for boot_id in self.dating.boots())
+
     def facts(self) -> dict[str, Any]:
         """The clock's part of `status`: quality, uncertainty_ms, state, evidence, steps of the wall clock."""
         stamp = self.stamp()

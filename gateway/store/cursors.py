@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
+from gateway.model import UNDATED
 from gateway.store import wal
 from gateway.store.database import open_database, open_readonly
 from gateway.store.mending import open_mended
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from gateway.model import Record
+
 FILE_NAME = "cursors.sqlite3"
 
 Range = tuple[int, int]  # first and last position, both included
@@ -25,6 +28,7 @@ Range = tuple[int, int]  # first and last position, both included
 PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
+BOOTS_REMEMBERED = 2  # the clock tells of one, until it has remembered that it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Progress:
     again: tuple[Range, ...] = ()  # asked for once more, or corrected since: sent beside everything else
     resent: int = 0
     paused: bool = False
+    guessed: tuple[Range, ...] = ()  # where readings went out without a date to trust
+    corrected: tuple[str, ...] = ()  # the last boots of which such readings were asked for again, with their dates
 
     @classmethod
     def starting_at(cls, head: int) -> Self:
@@ -95,12 +101,40 @@ class Progress:
         wanted = [(first, min(last, furthest)) for first, last in ranges if first <= min(last, furthest)]
         return replace(self, again=_merged([*self.again, *wanted])) if wanted else self
 
-    def sent_again(self, through: int, records: int, recovered: int = 0) -> Progress:
-        """What was wanted once more is sent up to here; `recovered` of the records had been given up, and arrived."""
-        rest = tuple((max(first, through + 1), last) for first, last in self.again if last > through)
+    def note_dates(self, sent: Sequence[Record], span: Range) -> Progress:
+        """These went out as they are, and nothing else in `span` did.
+
+        Those without a date to trust are wanted once more: at once, when the time of their boot has become known while
+        they were on their way, else when it does.
+        """
+        if not sent:  # it belongs to what lies before it: few ranges, whatever the destination takes
+            guessed = [(first, span[1] if last == span[0] - 1 else last) for first, last in self.guessed]
+            return replace(self, guessed=_merged(guessed))
+        undated = {record.position for record in sent if record.reading.heard.quality in UNDATED}
+        known = {record.position for record in sent if record.reading.heard.boot_id in self.corrected} & undated
+        after = self.send_all_again((position, position) for position in known)
+        guessed = _runs([record.position for record in sent], undated - known, span)
+        return replace(after, guessed=_merged([*self.guessed, *guessed])) if guessed else after
+
+    def correct(self, boot_id: str, positions: Sequence[int]) -> Progress:
+        """The time of a boot became known: what of it went out without is wanted once more. Told again, it is done."""
+        if boot_id in self.corrected:
+            return self
+        last = max(positions, default=0)
+        after = self.send_all_again((position, position) for position in positions if _holds(self.guessed, position))
+        return replace(
+            after,
+            guessed=tuple((max(first, last + 1), end) for first, end in self.guessed if end > last),
+            corrected=(*self.corrected, boot_id)[-BOOTS_REMEMBERED:],
+        )
+
+    def sent_again(self, span: Range, records: int, recovered: int = 0) -> Progress:
+        """What was wanted of these once more is sent; `recovered` of the records had been given up, and arrived."""
+        before = [(first, min(last, span[0] - 1)) for first, last in self.again if first < span[0]]
+        behind = [(max(first, span[1] + 1), last) for first, last in self.again if last > span[1]]
         return replace(
             self,
-            again=rest,
+            again=(*before, *behind),
             resent=self.resent + records,
             acknowledged=self.acknowledged + recovered,
             given_up=self.given_up - recovered,
@@ -117,10 +151,7 @@ class Progress:
 
     def is_settled(self, position: int) -> bool:
         """Whether a position needs nothing more."""
-        if position <= self.prefix:
-            return True
-        index = bisect_right(self.islands, (position, _END)) - 1
-        return index >= 0 and position <= self.islands[index][1]
+        return position <= self.prefix or _holds(self.islands, position)
 
     def queued(self, head: int) -> int:
         """How many positions up to `head` still wait."""
@@ -154,6 +185,24 @@ _END = float("inf")
 
 def _ranges(positions: Iterable[int]) -> tuple[Range, ...]:
     return _merged((position, position) for position in positions)
+
+
+def _holds(ranges: Sequence[Range], position: int) -> bool:
+    index = bisect_right(ranges, (position, _END)) - 1
+    return index >= 0 and position <= ranges[index][1]
+
+
+def _runs(positions: Sequence[int], chosen: set[int], span: Range) -> list[Range]:
+    """As few ranges of `span` as hold the chosen positions and none of the others."""
+    runs, first, begun = list[Range](), span[0], False
+    for position in positions:
+        if position in chosen:
+            begun = True
+            continue
+        if begun:
+            runs.append((first, position - 1))
+        first, begun = position + 1, False
+    return [*runs, (first, span[1])] if begun else runs
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -192,8 +241,9 @@ class CursorFile:
         if row is None:
             return None
         facts = orjson.loads(row[0])
-        for name in ("islands", "again"):
+        for name in ("islands", "again", "guessed"):
             facts[name] = tuple((first, last) for first, last in facts.get(name, ()))
+        facts["corrected"] = tuple(facts.get("corrected", ()))
         return Progress(**facts)
 
     def furthest(self, epoch: str) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from gateway.errors import StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
-from gateway.model import GatewayEui, Record, Refusal, TimeQuality
+from gateway.model import UNDATED, GatewayEui, Record, Refusal
 from gateway.store.cursors import MOST_DEAD_LETTERS, Loss, Progress
 from gateway.store.devices import DeviceRow, DeviceUnknown, copy_registry
 from gateway.store.folder import Files, open_files
@@ -59,7 +59,6 @@ TAIL_RECORDS = 2_048  # the newest readings stay in memory, so that live deliver
 RECALLED_RECORDS = 50
 FOLLOW_REGISTRY_S = 1.0  # a changed device is known within two seconds
 DATE_BACK_SLICE = 500
-UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
 REGISTRY_SLICE = 500
 CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly, not for each uplink
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
@@ -128,6 +127,7 @@ class Store:
         self._interval_s = interval_s
         self._max_bytes = limits.max_bytes
         self._progress: dict[str, Progress] = {}
+        self._takes: dict[str, Callable[[Record], bool]] = {}
         self._written: dict[str, Progress] = {}  # while a newer one is on its way to the disk
         self._being_written: Counter[str] = Counter()
         self._dead_letters: dict[str, set[int]] = {}
@@ -324,14 +324,16 @@ class Store:
 
     # --- the way out
 
-    def subscribe(self, sink: str) -> Progress:
-        """Where a destination stands; a new one gets everything from now on."""
+    def subscribe(self, sink: str, takes: Callable[[Record], bool] = lambda _: True) -> Progress:
+        """Where a destination stands; a new one gets everything from now on. `takes`: which records are for it.
+
+        A new one is remembered for good: forgotten by a power cut, it would be new again and get nothing of before.
+        """
         progress = self._cursors.load(sink, self.epoch)
         if progress is None:
             progress = Progress.starting_at(self._first - 1 if self._cursors.has_forgotten else self.head)
-            # Durably: a power cut that takes this back would make everything kept since then no obligation.
             self._cursors.save_for_good(self.epoch, [(sink, progress)], ())
-        self._progress[sink] = progress
+        self._progress[sink], self._takes[sink] = progress, takes
         self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
         return progress
 
@@ -374,12 +376,13 @@ class Store:
                 del self._written[sink]
 
     async def sent_again(
-        self, sink: str, through: int, delivered: Sequence[int], refused: Sequence[tuple[int, str]]
+        self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None:
-        """What was wanted once more went out up to here; a dead letter that is taken at last counts as acknowledged."""
-        epoch, now_us, recovered = self.epoch, self.now_us(), self._dead_letters[sink].intersection(delivered)
+        """What was wanted of a span once more went out; a dead letter that is taken at last counts as acknowledged."""
+        epoch, now_us = self.epoch, self.now_us()
+        recovered = self._dead_letters[sink].intersection(record.position for record in delivered)
         self._dead_letters[sink] -= recovered
-        progress = self._progress[sink].sent_again(through, len(delivered), len(recovered))
+        progress = self._progress[sink].sent_again(span, len(delivered), len(recovered)).note_dates(delivered, span)
         self._progress[sink] = progress
 
         def write() -> None:
@@ -422,7 +425,7 @@ class Store:
         undated: list[int] = []
         upper, seen_boot = self.head, False
         while upper > 0:
-            batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), DATE_BACK_SLICE)
+            batch = await self._read_raw(max(0, upper - DATE_BACK_SLICE), upper)
             of_boot = [(position, heard) for position, heard in batch if heard.boot_id == found.boot_id]
             undated += [
                 position
@@ -435,17 +438,21 @@ class Store:
             upper -= DATE_BACK_SLICE
         self._newest.clear()
         for sink in self._progress:
-            await self.ask(sink, partial(_again, undated))
+            await self.ask(sink, lambda progress: progress.correct(found.boot_id, undated))
+        # For good: the clock will remember that it told, and does not tell again.
+        await self._writer.call(partial(self._cursors.save_for_good, self.epoch, [*self._progress.items()], ()))
         if undated:
             log.info("the time is known: %d readings are dated back, and corrected where they had left", len(undated))
 
-    async def _read_raw(self, after: int, limit: int) -> list[tuple[int, Stamp]]:
+    async def _read_raw(self, after: int, through: int) -> list[tuple[int, Stamp]]:
         """Positions with the stamps they were kept with."""
         found = []
-        for position, body in await self._rows(after, limit):
-            with suppress(UnknownLayout):
-                if body is not None:
-                    found.append((position, decode(body).heard))
+        while after < through and (rows := await self._rows(after, through - after)):  # a part at a time
+            after = rows[-1][0]
+            for position, body in rows:
+                with suppress(UnknownLayout):
+                    if body is not None:
+                        found.append((position, decode(body).heard))
         return found
 
     async def beyond(self, position: int) -> None:
@@ -607,7 +614,9 @@ class Store:
             if session_id:
                 self.known.kept(session_id, _sighting(reading))
             for sink in self._stranded.is_safe(reading):
-                self._progress[sink] = self._progress[sink].acknowledge([position])
+                sent = Record(self.gateway_eui, self.epoch, position, reading)
+                progress = self._progress[sink].acknowledge([position])
+                self._progress[sink] = progress.note_dates([sent], (position, position))
         for arrival in self._arrivals:
             if not arrival.done():
                 arrival.set_result(None)
@@ -652,6 +661,9 @@ class Store:
         if judgement.full != self._full:
             self._full = judgement.full
             log.warning("the store is full: new readings are refused" if self._full else "the store has room again")
+        if judgement.leave and self.known.unsaved:
+            # A part takes its counters along: a killed process would find none, and take a recording for a new frame.
+            await self._save_checkpoint()
         for part, reason in judgement.leave:
             await self._let_go(part, reason)
         if self._refused:
@@ -683,8 +695,12 @@ class Store:
             if batch.through <= after:
                 return
             for record in batch.records:
-                if record.position <= part.last and not self._progress[sink].is_settled(record.position):
+                if record.position > part.last or self._progress[sink].is_settled(record.position):
+                    continue
+                if self._takes[sink](record):
                     losses.add(sink, record.reading, reason)
+                else:
+                    self._progress[sink] = self._progress[sink].skip(record.position, record.position)
             after = batch.through
 
     def _closed_parts(self) -> list[Part]:
@@ -795,10 +811,6 @@ def _wall_clock_us() -> int:
 
 def _as_it_is(stamp: Stamp) -> Stamp:
     return stamp
-
-
-def _again(positions: Sequence[int], progress: Progress) -> Progress:
-    return progress.send_all_again((position, position) for position in positions if progress.is_settled(position))
 
 
 def _sighting(reading: Reading) -> Sighting:

@@ -253,6 +253,29 @@ def test_any_window_carries_everything(in_flight):
 
 
 @told
+async def test_a_handful_that_waits_at_the_start_is_sent_once():
+    async with Story(manners=Manners(backlog_delay_s=0, backlog_per_s=0, in_flight=4)) as story:
+        story.hear(4)
+        await asyncio.sleep(1)
+        assert story.city.positions == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_stop_is_heard_while_a_connection_ends(turns):
+    async def tell():
+        async with Story() as story:
+            await asyncio.sleep(1)
+            story.city.go_down()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            story._task.cancel()
+            done, _ = await asyncio.wait({story._task}, timeout=5)
+            assert done == {story._task}
+
+    run_in_virtual_time(tell())
+
+
+@told
 async def test_while_the_disk_refuses_readings_go_out_from_memory_and_count_once_they_are_safe():
     async with Story() as story:
         await asyncio.sleep(1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from fakes import run_in_virtual_time
+from fakes import run_in_virtual_time, stamp_now
+from readings import reading
 from test_drain import Story, told
 
 from gateway.delivery.drain import Manners
+from gateway.model import TimeQuality
 
 
 def change(story, how):
@@ -33,6 +36,33 @@ async def test_a_pause_finishes_what_is_on_its_way_and_afterwards_nothing_arrive
         await asyncio.sleep(20)
         assert sorted(story.city.positions) == list(range(1, 11))
         assert (story.drain.state, story.balance) == ("connected", 0)
+
+
+@told
+async def test_an_order_while_something_is_on_its_way_does_not_send_it_twice():
+    async with Story(manners=Manners(backlog_delay_s=0, in_flight=8)) as story:
+        story.city.takes_s = 2.0
+        await asyncio.sleep(1)
+        story.hear(4)
+        await asyncio.sleep(1)
+        change(story, lambda progress: progress.send_again(1, 4))  # nothing of it was sent yet, as far as anybody knows
+        await asyncio.sleep(20)
+        assert story.city.positions == [1, 2, 3, 4]
+
+
+@told
+async def test_what_is_on_its_way_without_a_date_when_the_time_becomes_known_is_sent_again():
+    async with Story() as story:
+        story.city.takes_s = 2.0
+        await asyncio.sleep(1)
+        guess = replace(stamp_now(), quality=TimeQuality.UNSYNCED)
+        story.outbox.put(replace(reading(1), heard=guess))
+        await asyncio.sleep(1)
+        change(story, lambda progress: progress.correct(guess.boot_id, [1]))
+        story.outbox.readings[1] = replace(reading(1), heard=replace(guess, quality=TimeQuality.CORRECTED))
+        await asyncio.sleep(20)
+        heard = [record.reading.heard.quality for _, record in story.city.arrived]
+        assert heard == [TimeQuality.UNSYNCED, TimeQuality.CORRECTED]
 
 
 @told

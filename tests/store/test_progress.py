@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from readings import STAMP, reading
 
+from gateway.model import GatewayEui, Record, TimeQuality
 from gateway.store.cursors import Progress
 
 position = st.integers(1, 60)
@@ -63,10 +67,40 @@ def test_only_what_was_sent_is_sent_again_and_each_position_once(ranges, sent):
     assert again == sorted({number for first, last in ranges for number in range(first, min(last, furthest) + 1)})
     assert progress.done_through <= progress.prefix
     assert all(number > progress.done_through for number in again)
-    done = progress.sent_again(30, 5)
+    done = progress.sent_again((1, 30), 5)
     assert [number for first, last in done.again for number in range(first, last + 1)] == [n for n in again if n > 30]
 
 
 def test_a_dead_letter_that_was_taken_keeps_the_books_right():
-    progress = Progress.starting_at(0).acknowledge([1, 3]).give_up([2]).send_again(2, 2).sent_again(2, 1, recovered=1)
+    progress = (
+        Progress.starting_at(0).acknowledge([1, 3]).give_up([2]).send_again(2, 2).sent_again((2, 2), 1, recovered=1)
+    )
     assert (progress.acknowledged, progress.given_up, progress.resent, progress.balance(3)) == (3, 0, 1, 0)
+
+
+def went_out(boot_id: str, *positions: int, quality: TimeQuality = TimeQuality.UNSYNCED) -> list[Record]:
+    heard = replace(STAMP, quality=quality, boot_id=boot_id)
+    return [Record(GatewayEui(bytes(8)), "epoch", number, reading(number, heard=heard)) for number in positions]
+
+
+def test_what_went_out_without_a_date_is_sent_again_once_the_time_of_its_boot_is_known():
+    progress = Progress.starting_at(0).acknowledge([1, 2, 4]).note_dates(went_out("boot", 1, 2), (1, 3))
+    known = progress.correct("boot", [1, 2, 4, 5])  # the fourth had its date, the fifth leaves with it
+    assert (known.again, known.guessed) == (((1, 2),), ())
+    sent = known.sent_again((1, 2), 2)
+    assert sent.correct("boot", [1, 2, 4, 5]) == sent  # told again, after a kill
+    assert sent.acknowledge([5]).note_dates(went_out("boot", 5), (5, 5)).again == ((5, 5),)  # on its way meanwhile
+    assert sent.note_dates(went_out("next", 6), (6, 6)).correct("boot", [1]).guessed == ((6, 6),)
+    assert sent.note_dates(went_out("next", 6, quality=TimeQuality.CORRECTED), (6, 6)) == sent
+
+
+def test_what_went_out_with_its_date_between_others_is_not_sent_again():
+    mixed = [*went_out("old boot", 2), *went_out("boot", 3, quality=TimeQuality.CORRECTED), *went_out("boot", 5)]
+    progress = Progress.starting_at(0).acknowledge([2, 3, 5]).note_dates(mixed, (1, 6))
+    assert progress.guessed == ((1, 2), (4, 6))
+    assert progress.correct("boot", [3, 5]).again == ((5, 5),)
+
+
+def test_what_is_asked_for_while_something_else_is_on_its_way_is_not_forgotten():
+    progress = Progress.starting_at(0).acknowledge(range(1, 20)).send_again(8, 15)
+    assert progress.send_again(2, 3).sent_again((8, 11), 4).again == ((2, 3), (12, 15))

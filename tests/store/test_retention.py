@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -129,3 +130,28 @@ async def test_the_key_of_a_part_that_left_is_gone(folder):
         first = part_files(folder / "log")[0].first_position
         assert store._seals.names_for(1) == []
         assert store._seals.names_for(first)
+
+
+async def test_counters_outlive_the_part_that_held_them(folder, tmp_path_factory):
+    # A kill after a part has left: what started from older counters would take a recording for a new frame.
+    kept_by_kill = tmp_path_factory.mktemp("killed")
+    async with opened(folder) as store:
+        quiet = reading(77, number=2)
+        store.accept(device(2), session(2, session_id=2, f_cnt_up=77))
+        await store.keep_uplink(quiet, session(2, session_id=2))
+        await fill(store, 20_000)
+        assert part_files(folder / "log")[0].first_position > 1
+        shutil.copytree(folder, kept_by_kill, dirs_exist_ok=True)
+    async with opened(kept_by_kill) as store:
+        assert store.counters()[quiet.dev_eui] == 77
+
+
+async def test_what_was_not_for_a_destination_is_no_loss_of_it(folder):
+    async with opened(folder) as store:
+        store.subscribe("glass", lambda record: record.reading.tags == {"kind": "glass"})
+        store.subscribe("water", lambda record: record.reading.tags == {"kind": "water"})
+        await fill(store, 20_000)
+        left = part_files(folder / "log")[0].first_position - 1
+        glass, water = store.progress("glass"), store.progress("water")
+        assert (glass.given_up, glass.skipped, water.given_up, water.skipped) == (left, 0, 0, left)
+        assert {loss.sink for loss in await store.losses()} == {"glass"}

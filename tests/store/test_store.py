@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from readings import STAMP, device, reading, session
 
 from gateway.errors import StorageError
-from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Refusal, Refused
+from gateway.host.dating import Backdating
+from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Refusal, Refused, TimeQuality
 from gateway.store.devices import DeviceRegistry
 from gateway.store.log import RecordLog
 from gateway.store.owner import Ownership
@@ -357,3 +359,24 @@ async def test_a_device_changed_by_a_command_is_known_to_a_running_gateway(folde
             while not store.candidates(DevAddr(77)) or store.candidates(DevAddr(1)):
                 await asyncio.sleep(0.05)
         house.cancel()
+
+
+async def test_what_went_out_before_the_time_was_known_is_asked_for_again_from_every_part(folder):
+    guess = replace(STAMP, utc_us=81_000_000, quality=TimeQuality.UNSYNCED, uncertainty_ms=None)
+    async with opened(folder) as store:
+        store.subscribe("city")
+        for number in range(1, 7):
+            await store.keep_uplink(reading(number, heard=guess), session(1, session_id=1))
+            if number == 3:
+                await store._writer.call(store._log.rotate)
+        records = [record for after in (0, 3) for record in (await store.read(after, 10)).records][:6]
+        await store.settle("city", lambda city: city.acknowledge(range(1, 6)).note_dates(records[:5], (1, 5)))
+        known = Backdating(guess.boot_id, guess.monotonic_us + 1)
+        await store.date_back(known)
+        assert store.progress("city").again == ((1, 5),)
+        await store.settle("city", lambda city: city.acknowledge([6]).note_dates(records[5:], (6, 6)))
+        assert store.progress("city").again == ((1, 6),)  # it was on its way
+        await store.sent_again("city", (1, 5), [], ())
+        await store.date_back(known)
+    async with opened(folder) as store:
+        assert store.subscribe("city").again == ((6, 6),)
