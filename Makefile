@@ -13,10 +13,12 @@ export PYTHON
 export PIP_USER := 0
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help run test soak check bench format lock clean FORCE
+FUZZ_SECONDS ?= 3600
+
+.PHONY: help run test crash soak check bench fuzz-codecs foreign-codecs format lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo 'ARGS="..." hands options on, PYTHON=... chooses another Python (3.11 or later).'
 
 run: .venv/run ## the demo: a small city reports, decoded, until Ctrl-C
@@ -25,6 +27,9 @@ run: .venv/run ## the demo: a small city reports, decoded, until Ctrl-C
 test: .venv/dev ## every test, with real servers
 	@requirements/debian.sh $(servers) || echo 'Without them, the tests that need them are skipped.' >&2
 	@$(python) -m pytest -n auto $(ARGS)
+
+crash: .venv/dev ## the store killed, cut off, damaged and refused everywhere: hours
+	@CRASH_EXHAUSTIVE=1 $(python) -m pytest -n auto tests/disk $(ARGS)
 
 # Each seed is another story; what has happened is told again with its seed, kills at the process as nearly as can be.
 soak: .venv/dev ## the judge for half an hour: KILLS=500 LIVES=100 HISTORIES=1000 SEED=...
@@ -43,6 +48,14 @@ check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 bench: .venv/dev ## frames a second, from datagram to disk and to broker
 	@requirements/debian.sh mosquitto=mosquitto
 	@$(python) -m bench $(ARGS)
+
+fuzz-codecs: .venv/dev ## hostile scripts for FUZZ_SECONDS (3600): no process left behind, no memory kept
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(python) -m pytest -s -k fuzzing tests/decoding/test_hostile_scripts.py
+
+# ARGS="--ttn FOLDER --chirpstack FOLDER": copies of those catalogues; --write keeps the table.
+foreign-codecs: .venv/dev ## other catalogues' codecs here and in Node.js, against their own examples
+	@requirements/debian.sh nodejs=node
+	@$(python) tests/decoding/foreign_catalogues.py $(ARGS)
 
 format: .venv/dev ## let ruff mend format and lint
 	@$(python) -m ruff format .

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import backlog, line, parts, store
+from bench import answers, backlog, codecs, line, parts, serving, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +18,19 @@ def main() -> int:
     """Run the named benchmarks, all when none is named."""
     benchmarks: dict[str, Callable[[argparse.Namespace], None]] = {
         "parts": lambda _: parts.run(),
+        "codecs": lambda _: codecs.run(),
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),
         "drain": lambda chosen: backlog.run(chosen.backlog),
+        "serving": lambda _: serving.run(),
+        "answers": lambda chosen: answers.run(chosen.seconds),
     }
     parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks)}; all by default")
     parser.add_argument("--frames", type=int, default=20_000, help="through the line, each time (default 20000)")
     parser.add_argument("--records", type=int, default=1_000_000, help="in the store that is opened (default 1000000)")
     parser.add_argument("--backlog", type=int, default=100_000, help="records to drain (default 100000)")
+    parser.add_argument("--seconds", type=int, default=30, help="of confirmed uplinks (default 30)")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.names if name not in benchmarks]
     if unknown:

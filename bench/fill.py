@@ -18,7 +18,8 @@ from gateway.model import Decoded, GatewayEui, OpenedUplink, Reading
 from gateway.regions.eu868 import EU868
 from gateway.store.cursors import CursorFile, Progress
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import RecordLog, Tally
+from gateway.store.log import RecordLog
+from gateway.store.part import Tally
 from gateway.store.records import encode
 from gateway.store.seals import SealRing
 from gateway.wire.semtech_udp import PushData, parse, read_push

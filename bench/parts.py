@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,20 @@ from bench.figures import heading, show
 from bench.fleet import datagrams, device, register
 from gateway.lorawan.frame import DataFrame
 from gateway.lorawan.network import Network
-from gateway.model import Decoded, DevAddr, OpenedUplink, Reading, Stamp, TimeQuality
+from gateway.model import (
+    AtCounter,
+    Decoded,
+    DevAddr,
+    DownlinkRequest,
+    Lora,
+    OpenedUplink,
+    Reading,
+    Stamp,
+    TimeQuality,
+)
+from gateway.radio.counter import TURN_US
+from gateway.radio.schedule import Planned
+from gateway.radio.transmitters import Transmitters
 from gateway.regions.eu868 import EU868
 from gateway.store.devices import DeviceRegistry
 from gateway.store.known import KnownDevices
@@ -68,21 +82,44 @@ def run() -> None:
     body = encode(reading, 1)
     show("record to bytes", f"{each_us(lambda: encode(reading, 1), 20_000):.1f} us", beside=f"{len(body)} bytes")
     show("bytes to record", f"{each_us(lambda: decode(body), 20_000):.1f} us")
+    _admission()
+
+
+def _admission() -> None:
+    """A thousand answers a minute to one transmitter: until its hour is full, and then refused. Processor time."""
+    transmitters, costs_us = Transmitters(EU868), dict[bool, list[float]]({True: [], False: []})
+    for number in range(20_000):
+        count_us = number * 60_000
+        now = replace(STAMP, monotonic_us=STAMP.monotonic_us + count_us)
+        rx1 = AtCounter((count_us + 800_000) % TURN_US)
+        frequency_hz = 869_525_000 if number % 2 else 868_100_000
+        answer = DownlinkRequest("", bytes(12), "roof", rx1, frequency_hz, Lora(7, 250_000 >> (number % 2)), 14.0)
+        began = time.thread_time()
+        schedule = transmitters.schedule("roof")
+        schedule.over(count_us)
+        planned = transmitters.plan(answer, count_us, now)
+        if isinstance(planned, Planned):
+            schedule.hand_over(planned)
+        costs_us[isinstance(planned, Planned)].append((time.thread_time() - began) * 1e6)
+    for what, costs in (("downlink admitted", costs_us[True]), ("downlink refused", costs_us[False])):
+        costs.sort()
+        worst = f"{len(costs):,d} of them, p99.9 {costs[len(costs) * 999 // 1000]:.0f} us"
+        show(what, f"{costs[len(costs) // 2]:.1f} us", beside=worst)
 
 
 def _lookup(devices: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         register(Path(name), devices)
         with DeviceRegistry.open(Path(name)) as registry:
-            began = time.perf_counter()
+            began = time.thread_time()
             known = KnownDevices()
             known.remember(registry.each())
-            loading_s = time.perf_counter() - began
+            loading_s = time.thread_time() - began
     addresses = [DevAddr(0x26000000 + number) for number in range(devices)]
-    began = time.perf_counter()
+    began = time.thread_time()
     for address in addresses:
         known.candidates(address)
-    cold = (time.perf_counter() - began) / devices * 1e6
+    cold = (time.thread_time() - began) / devices * 1e6
     hot = each_us(lambda: known.candidates(addresses[-1]), 100_000)
     show(
         f"lookup among {devices:,d} devices",

@@ -30,7 +30,6 @@ from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lorawan.network import Network
-from gateway.model import TimeQuality
 from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
 from gateway.serving.desk import DownlinkDesk
@@ -97,7 +96,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         opened.enter_context(Ownership(settings.store.path))
         clock = opened.enter_context(Clock(settings.store.path, time_sources))
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
-        store.date = clock.dating.date
+        store.date, store.now_us = clock.dating.date, lambda: clock.stamp().utc_us
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
@@ -117,7 +116,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         if side.answers:
             line.answer_with(side.server)
         control = _control(settings, store, decoder, side.desk)
-        view.watch(line, drains, side)
+        view.watch(line, drains, side, decoder)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
@@ -146,8 +145,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             log.info("stopping: the radio first, then what it has heard, then the destinations")
             _give_up_after(STOP_WITHIN_S)
             await side.stop()
-            await antenna.aclose()
-            await hearing
+            await _fall_silent(antenna, store, hearing)
             await _last_deliveries(store, drains)
     log.info("stopped, everything heard is kept")
     return Ending.AGAIN if disk_is_back.is_set() else Ending.TOLD
@@ -179,7 +177,7 @@ def _network_side(
     region, network = region_named(settings.gateway.region), settings.network
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
-    plan = network_plan(region, network.extra_channels)
+    plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
     return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, answers=answers)
 
 
@@ -258,7 +256,7 @@ def _trusted_utc_us(clock: Clock) -> int | None:
     And not before what has a better date now was asked for again: what left the store could not be sent with it.
     """
     now = clock.stamp()
-    return now.utc_us if now.quality in {TimeQuality.NTP, TimeQuality.GPS} and clock.has_told else None
+    return now.utc_us if clock.state.is_known and clock.has_told else None
 
 
 def _catalogue(settings: Settings) -> Catalogue:
@@ -334,6 +332,13 @@ async def _feed_watchdog(notifier: Notifier, line: UplinkLine) -> None:
         if loop.time() - moved_s < STUCK_AFTER_S:
             notifier.watchdog()
         await asyncio.sleep(notifier.watchdog_interval_s)
+
+
+async def _fall_silent(antenna: AsyncExitStack, store: Store, hearing: asyncio.Task[None]) -> None:
+    """Close the radio, and let what it has heard go through to the disk."""
+    await antenna.aclose()
+    store.hurry()
+    await hearing
 
 
 async def _last_deliveries(store: Store, drains: Sequence[Drain]) -> None:

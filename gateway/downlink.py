@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from gateway.radio.concentrator import Concentrator
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a request. `on_air` is None when nobody can say: a forwarder that never acknowledges."""
+
+    report: TxReport
+    on_air: bool | None
+
+    @property
+    def may_be_heard(self) -> bool:
+        """Whether the device may have heard it."""
+        return self.on_air is not False
 
 
 class DownlinkLine:
@@ -48,37 +61,38 @@ class DownlinkLine:
 
     async def carry(
         self, ways: Sequence[DownlinkRequest], *, taken: Callable[[DownlinkRequest], None] | None = None
-    ) -> TxReport:
+    ) -> Fate:
         """Send it one of these ways, the first that is possible; what became of it.
 
-        A way that was refused leads to the next; so does one that was taken and then not used, as far as there is still
-        time. When none was used, the report is the one of the way that got furthest. `taken` is told which way the
-        radio has promised to use.
+        A way that was refused leads to the next; so does one that was taken and then surely not used, as far as there
+        is still time. When none was used, the report is the one that says most. `taken` is told which way the radio has
+        promised to use.
         """
-        best: TxReport | None = None
+        fate: Fate | None = None
         for way in ways:
-            report = await self._try(way, taken)
-            if report.result is TxResult.SENT:
-                best = report
+            found = await self._try(way, taken)
+            if found.may_be_heard:
+                fate = found
                 break
-            if best is None or _distance(report) >= _distance(best):
-                best = report
-        if best is None:
-            best = TxReport("", TxResult.UNKNOWN, "there was no way to send it")
-        self.results[best.result] += 1
-        return best
+            if fate is None or _tells(found.report) >= _tells(fate.report):
+                fate = found
+        if fate is None:
+            fate = Fate(TxReport("", TxResult.UNKNOWN, "there was no way to send it"), on_air=False)
+        self.results[fate.report.result] += 1
+        return fate
 
-    async def _try(self, way: DownlinkRequest, taken: Callable[[DownlinkRequest], None] | None) -> TxReport:
+    async def _try(self, way: DownlinkRequest, taken: Callable[[DownlinkRequest], None] | None) -> Fate:
         number = str(next(self._numbers))
         waiting: asyncio.Future[TxReport] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         try:
             answer = self._radio.submit(replace(way, ref=number))
             if answer.result is not TxResult.ACCEPTED:
-                return replace(answer, ref=way.ref)
+                return Fate(replace(answer, ref=way.ref), on_air=False)
             if taken is not None:
                 taken(way)
-            return replace(await waiting, ref=way.ref)
+            report = replace(await waiting, ref=way.ref)
+            return Fate(report, _ON_AIR.get(report.result, False))
         finally:
             self._waiting.pop(number, None)
 
@@ -87,6 +101,10 @@ class DownlinkLine:
         return {str(result): number for result, number in sorted(self.results.items())}
 
 
-def _distance(report: TxReport) -> int:
-    """How telling a refusal is: that a later window was too late says less than why the first was refused."""
+_ON_AIR = {TxResult.SENT: True, TxResult.UNKNOWN: None, TxResult.RADIO_UNREACHABLE: None}
+"""What the outcome of a request that was taken says; every other word means that it was not sent."""
+
+
+def _tells(report: TxReport) -> int:
+    """How much a refusal says: that a later window was too late is less than why the first was refused."""
     return 0 if report.result in {TxResult.TOO_LATE, TxResult.RADIO_UNREACHABLE} else 1

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from gateway.decoding.catalogue import Catalogue, shipped_folder
+from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
+from gateway.store.devices import NewDevice
 from gateway.store.retention import Limits
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
-    from gateway.model import DevEui, Device, GatewayEui, Session, Stamp
+    from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
@@ -85,9 +86,15 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
 
 
-def residents(settings: Settings) -> Sequence[tuple[Device, Session]]:
+def residents(settings: Settings) -> Sequence[NewDevice]:
     """The devices of a simulated city, which its gateway knows; none when the radio is real."""
-    return _scenario(settings.radio).devices() if settings.radio.type == "virtual" else ()
+    if settings.radio.type != "virtual":
+        return ()
+    scenario = _scenario(settings.radio)
+    return [
+        *(NewDevice(device, session) for device, session in scenario.devices()),
+        *(NewDevice(device, root_keys=keys) for device, keys in scenario.joining_devices()),
+    ]
 
 
 # --- destinations ---------------------------------------------------------------------------------------------------
@@ -165,5 +172,5 @@ def store_key(settings: Settings) -> bytes | None:
 
 
 def catalogue(settings: Settings) -> Catalogue:
-    """The shipped codecs, and before them a site's own: of its folders the first that has a codec wins."""
-    return Catalogue.load([shipped_folder(), *reversed(settings.codecs.path)])
+    """The shipped codecs, before them those of installed packages, and before these a site's own."""
+    return Catalogue.of_site(settings.codecs.path)

@@ -7,6 +7,7 @@ booked, and each destination's obligations with what became of them. Zero, alway
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
@@ -17,11 +18,12 @@ from gateway.wire.own_json import reading_json, unopened_json
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.serving.side import NetworkSide
-    from gateway.store.log import Tally
+    from gateway.store.part import Tally
     from gateway.store.store import Store
     from gateway.uplink import UplinkLine
 
@@ -51,11 +53,13 @@ class GatewayView:
         self._line: UplinkLine | None = None
         self._side: NetworkSide | None = None
         self._drains: Sequence[Drain] = ()
+        self._decoder: Decoder | None = None
         for record in store.newest(50):
             self._feed.publish(record)
 
-    def watch(self, line: UplinkLine, drains: Sequence[Drain], side: NetworkSide) -> None:
+    def watch(self, line: UplinkLine, drains: Sequence[Drain], side: NetworkSide, decoder: Decoder) -> None:
         """The parts that were made after this view."""
+        self._decoder = decoder
         self._line = line
         self._side = side
         self._drains = drains
@@ -99,6 +103,7 @@ class GatewayView:
             "radio": self._radio_status(now),
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
+            "codecs": [] if self._decoder is None else list(map(asdict, self._decoder.health())),
             "network": {} if self._side is None else dict(self._side.facts()),
             "lns": [],
         }
@@ -121,7 +126,7 @@ class GatewayView:
             "evidence": health.evidence,
             "heard": books.heard,
             "filtered": sum(books.filtered.values()),
-            "stored": books.stored,
+            "stored": books.stored - self._store.waiting(),
             "dropped": sum(books.dropped.values()),
             "reread": books.reread,
             "refused": dict(books.filtered),
@@ -129,6 +134,8 @@ class GatewayView:
             "input": dict(health.refused),
             "last_heard_s": None if self._last_heard is None else round(age_s(self._last_heard, now), 1),
             "receivers": list(health.receivers),
+            "airtime": list(health.airtime),
+            "denied": dict(health.denied),
         }
 
     def _store_status(self) -> dict[str, Any]:

@@ -166,8 +166,8 @@ class UplinkLine:
             self._onlooker.kept(await kept, reading)
         except StoreFull:
             log.debug("the reading of %s is not kept: the store is full", uplink.device.name)
-        except StorageError:  # only at a stop with a disk that refuses: until then the store holds on
-            log.exception("the reading of %s is lost", uplink.device.name)
+        except StorageError as error:  # only at a stop with a disk that refuses: until then the store holds on
+            log.error("the reading of %s is lost: %s", uplink.device.name, error)  # noqa: TRY400 - no bug, no trace
         finally:
             turn.leave()
             self._room.release()

@@ -55,9 +55,11 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator", "store.retention"},
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
-    "status": EVERYBODY | PURE | {"store", "delivery", "serving", "radio.concentrator", "console.feed", "uplink"},
+    "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "serving", "uplink"}
+    | {"radio.concentrator", "console.feed"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
     | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
     "__main__": frozenset({"console.cli"}),
@@ -109,6 +111,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
+    "pyyaml": (("yaml",), frozenset({"decoding"})),
     "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.console.arguments import add_command, add_group, assignment, dev_eui
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+_ADD_HELP = """\
+PATH is of a copy of The Things Network's device repository (vendor/VENDOR, or DEVICE.yaml or
+CODEC.yaml in it) or of ChirpStack's device profiles (vendors/VENDOR, or devices/DEVICE.toml in
+it). The maker's script is copied unchanged, its published examples become tests. Which of its
+values are quantities is then for you to say: see device.toml.
+"""
+
+
 def register(commands: Commands) -> None:
     """Add the commands of this module."""
     group = add_group(commands, "codec", "what payloads mean")
@@ -32,11 +41,20 @@ def register(commands: Commands) -> None:
     decoding.add_argument("--port", metavar="N", type=f_port, required=True, help="FPort of the frame")
     decoding.add_argument("--hex", metavar="HEX", type=payload, required=True, help='payload; "" is legal')
     decoding.add_argument("--recv-time", metavar="T", help="when it was received, RFC 3339")
-    decoding.add_argument("--dev-eui", metavar="E", type=dev_eui, help="the device, for codecs that remember")
+    decoding.add_argument("--dev-eui", metavar="E", type=dev_eui, help="the device, for codecs that ask for it")
+    decoding.add_argument("--downlink", action="store_true", help="read it as sent to the device (decodeDownlink)")
     encoding = add_command(group, "encode", encode, "make a downlink payload; 1 when it has errors", json=True)
     _codec(encoding)
-    encoding.add_argument("--data", metavar="JSON", type=json_object, required=True, help="the command, as an object")
+    what = encoding.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", metavar="JSON", type=json_object, help="the command, as an object")
+    what.add_argument("--input", metavar="JSON", type=json_object, help="the encoder's whole input: data, fPort, …")
     encoding.add_argument("--port", metavar="N", type=f_port, help="FPort that is wished for")
+    adding = add_command(group, "add", add, "take a device over from another catalogue", more=_ADD_HELP, json=True)
+    adding.add_argument("source", metavar="PATH", type=Path, help="the device's .yaml or .toml, or its vendor's folder")
+    adding.add_argument("--device", metavar="NAME", help="which device of the folder")
+    adding.add_argument("--name", metavar="VENDOR/DEVICE", help="what it is called here; by default as there")
+    adding.add_argument("--kind", metavar="WORD", default="sensor", help="what it is for (default: sensor)")
+    adding.add_argument("--into", metavar="DIR", type=Path, help="folder of codecs (default: the first of codecs.path)")
 
 
 def _codec(parser: Parser) -> None:
@@ -142,6 +160,8 @@ def decode(arguments: argparse.Namespace) -> int:
         variables=dict(arguments.var),
         recv_time=arguments.recv_time,
         dev_eui=None if arguments.dev_eui is None else str(arguments.dev_eui),
+        downlink=arguments.downlink,
+        tell=_tell,
     )
     if arguments.json:
         emit(found)
@@ -157,9 +177,11 @@ def encode(arguments: argparse.Namespace) -> int:
     found = workbench.encode(
         _catalogue(arguments),
         arguments.codec,
-        arguments.data,
+        arguments.data if arguments.input is None else arguments.input,
         f_port=arguments.port,
         variables=dict(arguments.var),
+        whole=arguments.input is not None,
+        tell=_tell,
     )
     if arguments.json:
         emit(found)
@@ -168,6 +190,30 @@ def encode(arguments: argparse.Namespace) -> int:
             print(f"port {found['f_port']}  {found['hex']}")
         _print_remarks(found)
     return 1 if found["errors"] else 0
+
+
+def add(arguments: argparse.Namespace) -> int:
+    """Take a device over from another catalogue."""
+    from gateway.decoding import adding
+
+    folders = load_settings_if_any(arguments).codecs.path
+    into = arguments.into or (folders[0] if folders else None)
+    if into is None:
+        raise UsageError("no folder is set for codecs of this site", hint="set codecs.path, or give --into DIR")
+    made = adding.add(arguments.source, into, device=arguments.device, name=arguments.name, kind=arguments.kind)
+    for skipped in made["skipped"]:
+        say(f"note: {clean(skipped)}")
+    if arguments.json:
+        emit(made)
+        return 0
+    print(clean(f"{made['name']} is in {made['folder']}, with {made['examples']} examples"))
+    say(f"run them: lorawan-gateway codec test {made['name']}")
+    say("say which of its values are quantities: [measurements] in its device.toml")
+    return 0
+
+
+def _tell(line: str) -> None:
+    say(f"console: {clean(line)}")
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
@@ -202,10 +248,10 @@ def _count(examples: object) -> object:
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """The codecs of the site's folders and the shipped ones; a site's own win, its first folder before the others."""
-    from gateway.decoding.catalogue import Catalogue, shipped_folder
+    """The codecs of the site's folders, of installed packages and the shipped ones; a site's own win."""
+    from gateway.decoding.catalogue import Catalogue
 
-    return Catalogue.load([shipped_folder(), *reversed(settings.codecs.path)])
+    return Catalogue.of_site(settings.codecs.path)
 
 
 def _catalogue(arguments: argparse.Namespace) -> Catalogue:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.console import verdict, wording
+from gateway.console.answering import answering
 from gateway.console.terminal import clean
 from gateway.errors import GatewayError
 
@@ -47,7 +48,12 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), heard)
     yield from _part("Clock", verdict.clock(facts["clock"]))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
+    if facts.get("network"):
+        yield from _part("Sends", answering(facts["network"], radio))
     yield from _part("Keeps", verdict.keeping(store), f"{kept}{_forecast(store)}")
+    for part in facts.get("codecs", ()):
+        if (found := verdict.codec(part)) is not None:
+            yield from _part("Codec", found, name=wording.plain(part["codec"]))
     for title, key in (("Sink", "sinks"), ("LNS", "lns")):
         for part in facts[key]:
             link = verdict.link(part)

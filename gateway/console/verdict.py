@@ -252,6 +252,20 @@ def _tally(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{sentence(str(name)).lower()} {count(number)}" for name, number in ordered)
 
 
+def codec(facts: Mapping[str, Any]) -> Verdict | None:
+    """What is wrong with a codec; None when it may be asked. Nothing is lost by it: readings keep their payload."""
+    name = facts["codec"].partition("@")[0]
+    again = Step("Its readings are kept with their payload. Once it is mended:", "lorawan-gateway uplink reread")
+    match facts["state"]:
+        case "set aside":
+            return Verdict(Level.LOOK, "Set aside", f"{plain(facts['detail'])}.", (again,))
+        case "cannot load":
+            trying = Step("What its examples say:", f"lorawan-gateway codec test {name}")
+            return Verdict(Level.BAD, "Cannot load", f"{plain(facts['detail'])}.", (trying, again))
+        case _:
+            return None
+
+
 def keeping(store: Mapping[str, Any]) -> Verdict:
     """Whether what was heard is safe on the disk."""
     window_ms = store["loss_window_ms"]

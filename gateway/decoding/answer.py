@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.decoding.mapping import is_normal, measured, normalised
 from gateway.decoding.quantities import QUANTITIES, lookup, wrong_kind
 from gateway.model import Decoded, Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from gateway.decoding.mapping import Rule
 
 MOST_MESSAGES = 50
 MOST_MESSAGE_CHARACTERS = 1000
@@ -53,8 +56,12 @@ class Encoded:
     console: tuple[str, ...] = ()
 
 
-def read_answer(codec: str, raw: Any, brackets: int = 0) -> Answer:
-    """A codec's result, already out of JSON, as an answer. Never raises; `brackets` counts those of its JSON text."""
+def read_answer(codec: str, raw: Any, brackets: int = 0, rules: Sequence[Rule] = ()) -> Answer:
+    """A codec's result, already out of JSON, as an answer. Never raises; `brackets` counts those of its JSON text.
+
+    Its measurements are what the rules of `device.toml` find in its data, where there are any; else its own; else what
+    its `normalizeUplink` made, or data that has that form.
+    """
     if type(raw) is not dict:
         return Answer(codec, errors=("the codec's answer is no object",))
     errors = _messages(raw.get("errors"))
@@ -67,12 +74,27 @@ def read_answer(codec: str, raw: Any, brackets: int = 0) -> Answer:
     if data is not None and type(data) is not dict:
         errors.append("the codec's data is no object")
         return Answer(codec, warnings=tuple(warnings), errors=tuple(errors), console=console)
-    measurements = _measurements(raw.get("measurements"), warnings)
+    measurements = _measurements(_found(raw, data, rules, warnings, failed=bool(errors)), warnings)
     if data is None and not errors and not measurements:
         errors.append("the codec returned neither data nor an error")
     if not raw.keys() <= _KNOWN:
         warnings += [f"the codec's result has a key {str(key)[:40]!r} that nobody reads" for key in raw.keys() - _KNOWN]
     return Answer(codec, data, measurements, tuple(warnings), tuple(errors), console)
+
+
+def _found(raw: Any, data: Any, rules: Sequence[Rule], warnings: list[str], *, failed: bool) -> Any:
+    if failed or data is None:
+        return raw.get("measurements")
+    if rules:
+        return measured(rules, data, warnings)
+    own = raw.get("measurements")
+    if own is not None:
+        return own
+    normal = raw.get("normalized")
+    if type(normal) is dict:
+        warnings += [*_messages(normal.get("warnings")), *_messages(normal.get("errors"))]
+        return None if normal.get("errors") or normal.get("data") is None else normalised(normal["data"], warnings)
+    return normalised(data, []) if is_normal(data) else None
 
 
 def read_encoded(raw: Any, f_port: int | None) -> Encoded:

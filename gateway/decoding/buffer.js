@@ -224,6 +224,9 @@
       return Buffer.compare(this, other);
     },
     copy(target, targetStart = 0, start = 0, end = this.length) {
+      if (start < 0 || start > this.length) {
+        throw new RangeError(`The value of "sourceStart" is out of range. Received ${start}`);
+      }
       const part = this.subarray(start, Math.min(end, start + Math.max(0, target.length - targetStart)));
       target.set(part, targetStart);
       return part.length;

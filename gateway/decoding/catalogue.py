@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,8 +22,13 @@ from gateway.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gateway.decoding.mapping import Rule
+
 LARGEST_FILE_BYTES = 4 << 20
 """Vendors' largest published script has 300 kB; nothing of this size is a codec."""
+
+ENTRY_POINTS = "lorawan_gateway.codecs"
+"""The group of entry points by which installed distributions bring codecs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -75,6 +82,8 @@ class Entry:
     firmware: tuple[Firmware, ...] = ()
     by_firmware: Mapping[str, Script] = field(default_factory=dict)
     variables: tuple[Variable, ...] = ()
+    measurements: tuple[Rule, ...] = ()  # what a foreign codec's data mean
+    downlink_script: Script | None = None  # where uplinks and downlinks have scripts of their own
 
     @property
     def id(self) -> str:
@@ -89,7 +98,8 @@ class Entry:
     @property
     def languages(self) -> tuple[Language, ...]:
         """The languages of its scripts, each once."""
-        return tuple(sorted({self.script.language, *(script.language for script in self.by_firmware.values())}))
+        others = [*self.by_firmware.values(), *([self.downlink_script] if self.downlink_script else [])]
+        return tuple(sorted({self.script.language, *(script.language for script in others)}))
 
     @property
     def examples_file(self) -> Path:
@@ -120,6 +130,16 @@ class Catalogue:
                     entries[entry.name] = entry
         return cls(MappingProxyType(dict(sorted(entries.items()))), tuple(problems))
 
+    @classmethod
+    def of_site(cls, folders: Sequence[Path]) -> Catalogue:
+        """The shipped codecs, before them those of installed distributions, and before all the site's own folders.
+
+        Of the site's folders the first that has a codec wins.
+        """
+        packaged, problems = packaged_folders()
+        catalogue = cls.load([shipped_folder(), *packaged, *reversed(folders)])
+        return cls(catalogue.entries, (*problems, *catalogue.problems))
+
     def get(self, name: str) -> Entry | None:
         """The entry VENDOR/DEVICE."""
         return self.entries.get(name)
@@ -130,6 +150,27 @@ def shipped_folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "codecs"
     return installed if installed.is_dir() else package.parent / "codecs"
+
+
+def packaged_folders() -> tuple[list[Path], list[Problem]]:
+    """The folders of installed distributions that bring codecs, by the names of their entry points.
+
+    The entry point names a package, whose folder is one of codecs. It is looked for and never imported.
+    """
+    folders: list[Path] = []
+    problems: list[Problem] = []
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            found = None if "." in point.value else find_spec(point.value)  # the parent of a.b would be imported
+        except ValueError:
+            found = None
+        inside = [] if found is None else list(found.submodule_search_locations or ())
+        if inside:
+            folders.append(Path(inside[0]))
+        else:
+            distribution = point.dist.name if point.dist is not None else ENTRY_POINTS
+            problems.append(Problem(distribution, 1, point.name, f"{point.value} is no package at the top"))
+    return folders, problems
 
 
 def read_entry(folder: Path) -> tuple[Entry | None, list[Problem]]:
@@ -166,6 +207,7 @@ def _entry(folder: Path, problems: list[Problem]) -> Entry | None:
     scripts = _scripts(folder, problems)
     try:
         script = _usual(description, scripts)
+        downlink = _named(description.downlink_codec, scripts) if description.downlink_codec else None
         by_firmware = {row.version: _named(row.codec, scripts) if row.codec else script for row in description.firmware}
     except ValueError as error:
         problems.append(Problem(str(file), 1, "codec", str(error)))
@@ -181,6 +223,8 @@ def _entry(folder: Path, problems: list[Problem]) -> Entry | None:
         firmware=description.firmware,
         by_firmware=by_firmware,
         variables=description.variables,
+        measurements=description.measurements,
+        downlink_script=downlink,
     )
 
 

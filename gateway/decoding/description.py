@@ -13,7 +13,12 @@ codec = "ers_2.py"                  # the script this firmware speaks; without i
 [variables.max_measure_mm]          # settings of the single device, always text
 default = "3000"
 description = "distance when the container is empty"
+
+[measurements]                      # for a foreign codec: which of its values are quantities, see mapping.py
+temperature = "temperature"
 ```
+
+`downlink_codec` names the script for downlinks where that is another one than the script for uplinks.
 
 The standard library's TOML reader does not say where a key stands, so `key_lines` looks for it again.
 """
@@ -26,10 +31,14 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.decoding.mapping import UNITS, Rule, read_path
+from gateway.decoding.quantities import QUANTITIES, Kind, lookup
 from gateway.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from gateway.decoding.quantities import Quantity
 
 Key = tuple[str | int, ...]
 
@@ -61,6 +70,8 @@ class Description:
     codec: str = ""
     firmware: tuple[Firmware, ...] = ()
     variables: tuple[Variable, ...] = ()
+    measurements: tuple[Rule, ...] = ()
+    downlink_codec: str = ""
 
 
 def read_device(text: str, file: str) -> tuple[Description | None, list[Problem]]:
@@ -78,10 +89,13 @@ def read_device(text: str, file: str) -> tuple[Description | None, list[Problem]
         for key, row in reader.rows("firmware", {"version", "codec"})
     )
     variables = tuple(_variables(reader))
-    reader.only(table, (), {"model", "kind", "version", "codec", "firmware", "variables"})
+    measurements = tuple(_rules(reader))
+    downlink = reader.text(table, ("downlink_codec",))
+    known = {"model", "kind", "version", "codec", "downlink_codec", "firmware", "variables", "measurements"}
+    reader.only(table, (), known)
     if reader.problems:
         return None, reader.problems
-    return Description(model, kind, version, codec, firmware, variables), []
+    return Description(model, kind, version, codec, firmware, variables, measurements, downlink), []
 
 
 def read_vendor(text: str, file: str) -> tuple[str, list[Problem]]:
@@ -105,6 +119,64 @@ def _variables(reader: _Reader) -> Iterable[Variable]:
         reader.only(row, key, {"default", "description"})
         default = reader.text(row, (*key, "default"), required=True, empty=True)
         yield Variable(name, default, reader.text(row, (*key, "description")))
+
+
+def _rules(reader: _Reader) -> Iterable[Rule]:
+    table = reader.table.get("measurements", {})
+    if type(table) is not dict:
+        reader.problem(("measurements",), "is a table: [measurements]")
+        return
+    for path, row in table.items():
+        key = ("measurements", path)
+        if type(row) is dict and "quantity" not in row:
+            reader.problem(key, "has no quantity; a path with dots is written in quotes")
+            continue
+        given = {"quantity": row} if type(row) is str else row
+        if type(given) is not dict:
+            reader.problem(key, "is the name of a quantity, or a table with `quantity`")
+            continue
+        reader.only(given, key, {"quantity", "unit", "scale", "offset", "when", "time"})
+        rule = _rule(reader, key, path, given)
+        if rule is not None:
+            yield rule
+
+
+def _rule(reader: _Reader, key: Key, path: str, given: Mapping[str, Any]) -> Rule | None:
+    name = reader.text(given, (*key, "quantity"), required=True)
+    quantity = lookup(name)
+    unit = reader.text(given, (*key, "unit"))
+    if quantity is None:
+        if name:
+            near = difflib.get_close_matches(name, QUANTITIES, n=1)
+            reader.problem(key, f"{name} is no quantity" + (f"; did you mean {near[0]}?" if near else ""))
+        return None
+    scale, offset = _conversion(reader, key, unit or quantity.unit, quantity)
+    for number in ("scale", "offset"):
+        if type(given.get(number, 0)) not in {int, float}:
+            reader.problem((*key, number), f"is a number, not {given[number]!r}")
+            return None
+    if "when" in given and (quantity.kind is not Kind.BOOL or type(given["when"]) not in {str, int, float, bool}):
+        reader.problem((*key, "when"), "is the value for which a quantity of true and false is true")
+    try:
+        time = reader.text(given, (*key, "time"))
+        own = given.get("scale", 1)
+        offset = offset + given.get("offset", 0) * scale
+        time_path = read_path(time) if time else None
+        return Rule(read_path(path), quantity, name, scale * own, offset, given.get("when"), time_path)
+    except ValueError as error:
+        reader.problem(key, str(error))
+        return None
+
+
+def _conversion(reader: _Reader, key: Key, unit: str, quantity: Quantity) -> tuple[float, float]:
+    if unit == quantity.unit:
+        return 1, 0
+    if (unit, quantity.unit) not in UNITS:
+        known = [theirs for theirs, ours in UNITS if ours == quantity.unit]
+        can = ", ".join([quantity.unit or "no unit", *known])
+        reader.problem((*key, "unit"), f"{unit} cannot be made {quantity.unit or 'of no unit'}; known are {can}")
+        return 1, 0
+    return UNITS[unit, quantity.unit]
 
 
 class _Reader:

@@ -7,6 +7,9 @@
 ```
 
 `bytes` (a list of numbers) may stand for `hex`. What an example leaves out is not compared.
+
+`"type"` says what is asked: `uplink` (when it is left out), `downlink-decode`, the same for a downlink, or
+`downlink-encode`, whose input is `{"data": {}, "fPort": 85}` and whose output has `bytes` or `hex`, and `fPort`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Problem
@@ -21,23 +25,34 @@ from gateway.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_KNOWN = {"name", "input", "output", "measurements", "source"}
+_KNOWN = {"name", "type", "input", "output", "measurements", "source"}
 _INPUT = {"fPort", "bytes", "hex", "variables", "recvTime"}
 _OUTPUT = {"data", "warnings", "errors"}
+_OUTPUT_BYTES = {"bytes", "hex", "fPort", "warnings", "errors"}
+
+
+class Asked(StrEnum):
+    """What an example asks of a codec."""
+
+    UPLINK = "uplink"
+    DOWNLINK_DECODE = "downlink-decode"
+    DOWNLINK_ENCODE = "downlink-encode"
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A payload and the answer promised for it."""
+    """A payload, or a command, and the answer promised for it."""
 
     name: str
-    f_port: int
+    f_port: int | None  # a command may leave it to the encoder
     payload: bytes
     output: Mapping[str, Any]
     source: str
     measurements: list[Any] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     recv_time: str | None = None  # RFC 3339
+    asked: Asked = Asked.UPLINK
+    command: Mapping[str, Any] = field(default_factory=dict)  # the whole input of an encoder
 
 
 def read_examples(text: str, file: str) -> tuple[list[Example], list[Problem]]:
@@ -90,12 +105,18 @@ def _object_difference(expected: dict[str, Any], found: dict[str, Any], path: st
 
 
 def unmet(example: Example, answer: Mapping[str, Any]) -> str | None:
-    """What an answer (`data`, `warnings`, `errors`, `measurements`) lacks of what the example promises."""
+    """What an answer lacks of what the example promises.
+
+    It has `warnings` and `errors`, and `data` and `measurements` or, from an encoder, `bytes` and `f_port`.
+    """
     for key in ("errors", "warnings"):
         if differs := difference(example.output.get(key) or [], answer.get(key) or [], key):
             return differs
     if "data" in example.output and (differs := difference(example.output["data"], answer.get("data"), "data")):
         return differs
+    for key, ours in (("bytes", "bytes"), ("fPort", "f_port")):
+        if key in example.output and (differs := difference(example.output[key], answer.get(ours), key)):
+            return differs
     if example.measurements is not None:
         return difference(example.measurements, answer.get("measurements"), "measurements")
     return None
@@ -135,6 +156,11 @@ def _next(text: str, at: int) -> int:
 def _example(item: Any) -> Example:
     if type(item) is not dict:
         raise _MistakeError("-", f"is an object, not {_shown(item)}")
+    asked = item.get("type", "uplink")
+    if asked not in {str(kind) for kind in Asked}:
+        raise _MistakeError("type", f"is one of {', '.join(Asked)}")
+    if asked == Asked.DOWNLINK_ENCODE:
+        return _command(item)
     given = _object(item, "input", _INPUT)
     output = _object(item, "output", _OUTPUT)
     if unknown := sorted(item.keys() - _KNOWN):
@@ -160,14 +186,39 @@ def _example(item: Any) -> Example:
         measurements=measurements,
         variables=variables,
         recv_time=recv_time,
+        asked=Asked(asked),
     )
 
 
-def _object(item: dict[str, Any], key: str, known: set[str]) -> dict[str, Any]:
+def _command(item: dict[str, Any]) -> Example:
+    """An example of an encoder. Its input may hold more than we know of: a script gets it whole."""
+    given = _object(item, "input", None)
+    output = dict(_object(item, "output", _OUTPUT_BYTES))
+    if unknown := sorted(item.keys() - _KNOWN):
+        raise _MistakeError(unknown[0], "is not known")
+    if type(given.get("data")) is not dict:
+        raise _MistakeError("input.data", "is the command, an object")
+    f_port = given.get("fPort")
+    if f_port is not None and (type(f_port) is not int or not 1 <= f_port <= 255):
+        raise _MistakeError("input.fPort", f"is a number from 1 to 255, not {_shown(f_port)}")
+    if "hex" in output:
+        output["bytes"] = list(_payload({"hex": output.pop("hex")}, "output"))
+    return Example(
+        name=_text(item, "name"),
+        f_port=f_port,
+        payload=b"",
+        output=output,
+        source=_text(item, "source"),
+        asked=Asked.DOWNLINK_ENCODE,
+        command=given,
+    )
+
+
+def _object(item: dict[str, Any], key: str, known: set[str] | None) -> dict[str, Any]:
     value = item.get(key)
     if type(value) is not dict:
         raise _MistakeError(key, "is missing" if value is None else "is an object")
-    if unknown := sorted(value.keys() - known):
+    if known is not None and (unknown := sorted(value.keys() - known)):
         raise _MistakeError(f"{key}.{unknown[0]}", "is not known")
     return value
 
@@ -179,17 +230,17 @@ def _text(item: dict[str, Any], key: str) -> str:
     return value
 
 
-def _payload(given: dict[str, Any]) -> bytes:
+def _payload(given: dict[str, Any], key: str = "input") -> bytes:
     if ("hex" in given) == ("bytes" in given):
-        raise _MistakeError("input", "has either hex or bytes")
+        raise _MistakeError(key, "has either hex or bytes")
     if "hex" in given:
         try:
             return bytes.fromhex(given["hex"])
         except (TypeError, ValueError) as error:
-            raise _MistakeError("input.hex", f"is no payload: {error}") from None
+            raise _MistakeError(f"{key}.hex", f"is no payload: {error}") from None
     numbers = given["bytes"]
     if type(numbers) is not list or not all(type(byte) is int and 0 <= byte <= 255 for byte in numbers):
-        raise _MistakeError("input.bytes", "is a list of numbers from 0 to 255")
+        raise _MistakeError(f"{key}.bytes", "is a list of numbers from 0 to 255")
     return bytes(numbers)
 
 

@@ -8,6 +8,7 @@
   const { parse, stringify } = JSON;
   const DateOf = Date;
   const PromiseOf = Promise;
+  const InternalErrorOf = InternalError;
   const { isArray, from } = Array;
   const isView = ArrayBuffer.isView;
   const text = String;
@@ -235,6 +236,9 @@
       }
       told = VERBS[verb](input);
     } catch (thrown) {
+      if (thrown instanceof InternalErrorOf && thrown.message === "out of memory") {
+        throw "InternalError: out of memory"; // the worker's business; and not the codec's own object
+      }
       told = `"errors":[${stringify(`the codec failed: ${$host_described(thrown)}`)}]`;
     }
     const log = said.length ? `,"console":${stringify(said)}` : "";

@@ -20,10 +20,11 @@ from gateway.decoding.standing import CodecHealth, Setup, Standing
 from gateway.model import Decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from gateway.decoding.catalogue import Catalogue, Entry, Script
+    from gateway.decoding.mapping import Rule
     from gateway.model import DevEui
 
 PYTHON = Program("gateway.decoding.worker")
@@ -59,7 +60,7 @@ class Decoder:
         self._catalogue = catalogue
         self._limits = limits or Limits()
         self._clock = clock
-        self._places: dict[tuple[str, str], _Place] = {}  # by codec and firmware
+        self._places: dict[tuple[str, str, bool], _Place] = {}  # by codec and firmware, and whether for downlinks alone
         self._lanes: list[Lane] = []
         self._open = False
 
@@ -111,7 +112,8 @@ class Decoder:
         if isinstance(place, str):
             return Answer(errors=(place,))
         eui = None if dev_eui is None else str(dev_eui)
-        return place.read(await place.ask("decode", bytes(payload), f_port, dict(variables), recv_time_s, eui))
+        outcome = await place.ask("decode", bytes(payload), f_port, dict(variables), recv_time_s, eui)
+        return place.read(outcome, place.entry.measurements)
 
     async def decode_downlink(
         self,
@@ -122,10 +124,11 @@ class Decoder:
         recv_time_s: float | None = None,
     ) -> Answer:
         """What a downlink's payload means, as the codec that made it reads it. Never raises because of a codec."""
-        place = self._place(codec, variables)
+        place = self._place(codec, variables, downlink=True)
         if isinstance(place, str):
             return Answer(errors=(place,))
-        return place.read(await place.ask("decode_downlink", bytes(payload), f_port, dict(variables), recv_time_s))
+        outcome = await place.ask("decode_downlink", bytes(payload), f_port, dict(variables), recv_time_s)
+        return place.read(outcome, ())
 
     async def encode(
         self, codec: str | None, command: Mapping[str, Any], f_port: int | None, variables: Mapping[str, str]
@@ -136,7 +139,7 @@ class Decoder:
 
     async def encode_input(self, codec: str | None, given: Mapping[str, Any], variables: Mapping[str, str]) -> Encoded:
         """The same for a whole input of `encodeDownlink`: `data`, `fPort`, and whatever else it should see."""
-        place = self._place(codec, variables)
+        place = self._place(codec, variables, downlink=True)
         if isinstance(place, str):
             return Encoded(errors=(place,))
         outcome = await place.ask("encode", dict(given), dict(variables))
@@ -157,12 +160,12 @@ class Decoder:
         """How each codec that was asked since the start does."""
         return tuple(place.lane.health(place.standing) for place in self._places.values())
 
-    def _place(self, codec: str | None, variables: Mapping[str, str]) -> _Place | str:
+    def _place(self, codec: str | None, variables: Mapping[str, str], *, downlink: bool = False) -> _Place | str:
         """Where to ask, or why nobody can be asked."""
         if codec is None:
             return _NO_CODEC
         firmware = variables.get(FIRMWARE, "")
-        place = self._places.get((codec, firmware))
+        place = self._places.get((codec, firmware, downlink))
         if place is not None:
             if place.standing.overran and place.lane.shared:
                 place.move_to(self._lane(place.program))
@@ -172,13 +175,15 @@ class Decoder:
         entry = self._catalogue.get(codec)
         if entry is None:
             return f"the codec {codec} is not in the catalogue"
-        script = entry.speaks(firmware)
+        if downlink and entry.downlink_script is None:
+            return self._place(codec, variables)
+        script = entry.downlink_script if downlink else entry.speaks(firmware)
         if script is None:
             known = ", ".join(row.version for row in entry.firmware) or "none"
             return f"firmware {firmware} of {codec} is not in the catalogue, known are: {known}"
         opened = self._open_place(entry, script)
         if isinstance(opened, _Place):
-            self._places[codec, firmware] = opened
+            self._places[codec, firmware, downlink] = opened
         return opened
 
     def _open_place(self, entry: Entry, script: Script) -> _Place | str:
@@ -249,7 +254,7 @@ class _Place:
     async def ask(self, verb: str, *arguments: Any) -> Outcome:
         return await self.lane.ask(self.standing, verb, *arguments)
 
-    def read(self, outcome: Outcome) -> Answer:
+    def read(self, outcome: Outcome, rules: Sequence[Rule]) -> Answer:
         if outcome.problem is not None:
             return Answer(self.entry.id, errors=(outcome.problem,))
-        return read_answer(self.entry.id, outcome.result, outcome.brackets)
+        return read_answer(self.entry.id, outcome.result, outcome.brackets, rules)

@@ -6,22 +6,24 @@ Synchronous, for the command line and the console; each call runs codecs behind 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gateway.decoding.catalogue import LANGUAGES, Catalogue, Entry, Script, read_entry
-from gateway.decoding.examples import Example, read_examples, unmet
+from gateway.decoding.catalogue import LANGUAGES, Catalogue, Entry, Language, Script, read_entry
+from gateway.decoding.examples import Asked, Example, read_examples, unmet
+from gateway.decoding.mapping import path_text
 from gateway.decoding.sandbox import Decoder
 from gateway.errors import Problem, SettingsError, UsageError
 from gateway.model import DevEui
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.decoding.answer import Answer
+    from gateway.decoding.answer import Answer, Encoded
     from gateway.model import Measurement
 
 Json = dict[str, Any]
@@ -35,18 +37,23 @@ def list_codecs(catalogue: Catalogue) -> list[Json]:
 def show(catalogue: Catalogue, name: str) -> Json:
     """A codec with its variables (`name, default, description`), scripts and examples. UsageError when unknown."""
     entry = _entry(catalogue, name)
-    examples, problems = _examples(entry)
+    examples, problems = examples_of(entry)
     return {
         **_summary(entry),
         "id": entry.id,
         "folder": str(entry.folder),
         "codec": entry.script.path.name,
+        "downlink_codec": None if entry.downlink_script is None else entry.downlink_script.path.name,
         "firmware": [
             {"version": row.version, "codec": entry.by_firmware[row.version].path.name} for row in entry.firmware
         ],
         "variables": [
             {"name": variable.name, "default": variable.default, "description": variable.description}
             for variable in entry.variables
+        ],
+        "measurements": [
+            {"path": path_text(rule.path), "quantity": rule.name, "unit": rule.quantity.unit}
+            for rule in entry.measurements
         ],
         "examples": [{"name": example.name, "source": example.source} for example in examples],
         "problems": [str(problem) for problem in problems],
@@ -75,11 +82,15 @@ def decode(
     variables: Mapping[str, str] = MappingProxyType({}),
     recv_time: str | None = None,
     dev_eui: str | None = None,
+    *,
+    downlink: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Decode one payload: `data, warnings, errors, measurements`. UsageError when codec, time or EUI cannot be read.
 
     `name_or_file` is VENDOR/DEVICE, or a path to a .py or .js; a file beside a `device.toml` takes its variables.
-    `recv_time` is RFC 3339; without it the codec is told none.
+    `recv_time` is RFC 3339; without it a Python codec is told none, and a script that it is now, for scripts rely on
+    having one. `downlink` reads the payload as one sent to the device. `tell` hears what a script says on its console.
     """
     alone, name = _named(catalogue, name_or_file)
     if not 1 <= f_port <= 255:
@@ -90,11 +101,19 @@ def decode(
         raise UsageError(str(error)) from None
     recv_time_s = None if recv_time is None else _unix_s(recv_time)
 
+    if recv_time_s is None and Language.JAVASCRIPT in alone.entries[name].languages:
+        recv_time_s = time.time()
+
     async def run() -> Answer:
         async with Decoder(alone) as decoder:
+            if downlink:
+                return await decoder.decode_downlink(name, payload, f_port, variables, recv_time_s)
             return await decoder.answer(name, payload, f_port, variables, recv_time_s, dev_eui=eui)
 
-    return _shown(asyncio.run(run()))
+    answer = asyncio.run(run())
+    for line in answer.console:
+        tell(line)
+    return _shown(answer)
 
 
 def encode(
@@ -103,23 +122,41 @@ def encode(
     command: Mapping[str, Any],
     f_port: int | None = None,
     variables: Mapping[str, str] = MappingProxyType({}),
+    *,
+    whole: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Json:
-    """Encode one command: `bytes, hex, f_port, warnings, errors`; bytes and hex are null when there are errors."""
+    """Encode one command: `bytes, hex, f_port, warnings, errors`; bytes and hex are null when there are errors.
+
+    `command` is the `data` of the encoder's input, or with `whole` all of it: `data`, `fPort`, `variables`. A port that
+    is asked for stands before the one in there.
+    """
     alone, name = _named(catalogue, name_or_file)
+    given: Json = dict(command) if whole else {"data": dict(command)}
+    if whole and type(given.get("data")) is not dict:
+        raise UsageError("the input of an encoder has an object `data`", hint='--input \'{"data": {}, "fPort": 1}\'')
+    if f_port is not None:
+        given["fPort"] = f_port
 
-    async def run() -> Json:
+    async def run() -> Encoded:
         async with Decoder(alone) as decoder:
-            encoded = await decoder.encode(name, command, f_port, variables)
-        payload = encoded.payload
-        return {
-            "bytes": None if payload is None else list(payload),
-            "hex": None if payload is None else payload.hex(),
-            "f_port": encoded.f_port,
-            "warnings": list(encoded.warnings),
-            "errors": list(encoded.errors),
-        }
+            return await decoder.encode_input(name, given, variables)
 
-    return asyncio.run(run())
+    encoded = asyncio.run(run())
+    for line in encoded.console:
+        tell(line)
+    return _encoded(encoded)
+
+
+def _encoded(encoded: Encoded) -> Json:
+    payload = encoded.payload
+    return {
+        "bytes": None if payload is None else list(payload),
+        "hex": None if payload is None else payload.hex(),
+        "f_port": encoded.f_port,
+        "warnings": list(encoded.warnings),
+        "errors": list(encoded.errors),
+    }
 
 
 def _summary(entry: Entry) -> Json:
@@ -131,7 +168,7 @@ def _summary(entry: Entry) -> Json:
         "version": entry.version,
         "languages": [str(language) for language in entry.languages],
         "firmware": [row.version for row in entry.firmware],
-        "examples": len(_examples(entry)[0]),
+        "examples": len(examples_of(entry)[0]),
     }
 
 
@@ -168,7 +205,8 @@ def _of_file(path: Path) -> Entry:
     return Entry(path.stem, "", path.stem, "", 0, folder, script)
 
 
-def _examples(entry: Entry) -> tuple[list[Example], list[Problem]]:
+def examples_of(entry: Entry) -> tuple[list[Example], list[Problem]]:
+    """The examples beside a codec, and what is wrong with the others."""
     file = entry.examples_file
     if not file.is_file():
         return [], []
@@ -182,7 +220,7 @@ async def _test(catalogue: Catalogue, entries: Sequence[Entry]) -> list[Json]:
     results: list[Json] = []
     async with Decoder(catalogue) as decoder:
         for entry in entries:
-            examples, problems = _examples(entry)
+            examples, problems = examples_of(entry)
             results += [_result(entry.name, "examples.json", str(problem)) for problem in problems]
             problems_found = await asyncio.gather(*(_try(decoder, entry, example) for example in examples))
             results += [
@@ -197,7 +235,11 @@ async def _try(decoder: Decoder, entry: Entry, example: Example) -> str | None:
         recv_time_s = None if example.recv_time is None else _unix_s(example.recv_time)
     except UsageError as error:
         return error.problem
-    answer = await decoder.answer(entry.name, example.payload, example.f_port, example.variables, recv_time_s)
+    if example.asked is Asked.DOWNLINK_ENCODE:
+        return unmet(example, _encoded(await decoder.encode_input(entry.name, example.command, {})))
+    asked = (entry.name, example.payload, example.f_port or 1, example.variables, recv_time_s)
+    downlink = example.asked is Asked.DOWNLINK_DECODE
+    answer = await (decoder.decode_downlink(*asked) if downlink else decoder.answer(*asked))
     return unmet(example, _shown(answer))
 
 

@@ -19,6 +19,11 @@ from gateway.model import Lora, Modulation
 SAMPLES = 20
 """Uplinks that the standard algorithm looks at, and has to have."""
 
+EARLY_SAMPLES = 3
+"""Uplinks after which a data rate that is far too slow is left, by the weakest of them instead of the best. A device
+that joined at SF12 would otherwise spend twenty uplinks, and as many answers, of thirty times the air time: in a town
+where many join at once that is what the law's hour is used up by."""
+
 STEP_DB = 3.0
 
 MARGIN_DB = 10.0
@@ -84,7 +89,10 @@ def off(link: Link) -> Wish:
 
 
 def standard(link: Link) -> Wish:
-    """Faster, then weaker, by the margin of the last 20 uplinks; repeated as often as the losses ask for."""
+    """Faster, then weaker, by the margin of the last 20 uplinks; repeated as often as the losses ask for.
+
+    With fewer than 20, and at least three, only faster, and by the weakest of them.
+    """
     ladder = _ladder(link)
     if link.data_rate not in ladder and (link.data_rate in link.data_rates or not ladder):
         return off(link)  # not LoRa, and offered: nothing to compute from
@@ -92,13 +100,16 @@ def standard(link: Link) -> Wish:
         slower = max((rate for rate in ladder if rate < link.data_rate), default=ladder[0])
         return off(replace(link, data_rate=slower))
     snrs = [sample.snr_db for sample in link.samples[-SAMPLES:] if sample.snr_db is not None]
-    if len(snrs) < SAMPLES:
+    if len(snrs) < EARLY_SAMPLES:
         return off(link)
     needed = required_snr_db(link.data_rates[link.data_rate])
     assert needed is not None  # of the ladder
-    steps = int((max(snrs) - needed - link.margin_db) / STEP_DB)  # towards zero: less than a step changes nothing
+    surely_db = max(snrs) if len(snrs) == SAMPLES else min(snrs)
+    steps = int((surely_db - needed - link.margin_db) / STEP_DB)  # towards zero: less than a step changes nothing
     rung = ladder.index(link.data_rate)
     faster = min(max(steps, 0), len(ladder) - 1 - rung)
+    if len(snrs) < SAMPLES:
+        return Wish(ladder[rung + faster], link.tx_power, link.nb_trans)
     tx_power = min(max(link.tx_power + steps - faster, link.tx_power_lowest), link.tx_power_highest)
     return Wish(ladder[rung + faster], tx_power, _nb_trans(link))
 

@@ -9,8 +9,8 @@ twice after a power cut) and its session (or the device would use one that nobod
 device hears nothing and asks again with the next nonce.
 
 The session that a device had goes on beside the new one: whether the accept was heard shows only when the device uses
-the new session. Until then frames of both are taken (`Candidates`). The first frame of the new one ends the old one, in
-1.0.x and in 1.1, where that frame carries RekeyInd and is answered with RekeyConf (LoRaWAN 1.1, 6.2.4.4 and 5.10).
+the new session. Until then frames of both are taken. The first frame of the new one ends the old one, in 1.0.x and in
+1.1, where that frame carries RekeyInd and is answered with RekeyConf (LoRaWAN 1.1, 5.10).
 """
 
 from __future__ import annotations
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
     from gateway.lorawan.session_keys import SessionKeys
     from gateway.model import AesKey, Device, RootKeys
 
-PENDING_SESSIONS = 2
-"""Sessions of a device that were given and not used yet: the newest ones. Two, so that a join-request recorded by
-somebody and sent again later cannot push out the session that the device has just been given."""
-
-SESSIONS_OF_REJOINS = 1 + PENDING_SESSIONS
+SESSIONS_OF_REJOINS = 4
+"""Sessions of a device whose rejoins are counted: the one it uses, those it was offered since, and one more."""
 
 JOIN_NONCE_MAX = 0xFF_FFFF
 _LEAP_AFTER = 3  # accepts in a row that no device took
@@ -151,7 +148,7 @@ def answer_join(
         return _not_served(device, "no root keys are entered: the device was given its session")
     root = _signer(request, device, root_keys)
     if root is None:
-        return _refused(device, Refusal.BAD_MIC, "the join-request is signed with another key")
+        return _refused(device, Refusal.BAD_MIC, _wrong_key(request, device, root_keys))
     if device.join_eui is not None and request.join_eui != device.join_eui:
         return _not_served(device, f"it asks join server {request.join_eui}, {device.join_eui} is entered")
     used = history.of(request.join_eui)
@@ -250,43 +247,6 @@ def _known_to_network(
     return replace(history, rj_counts0=((signer.dev_addr, request.rj_count), *others)[:SESSIONS_OF_REJOINS])
 
 
-# --- which session a device uses -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The sessions a device may be using: the one it has used, and those it was given since."""
-
-    current: Session | None = None
-    pending: tuple[Session, ...] = ()  # the newest first
-
-    @property
-    def all(self) -> tuple[Session, ...]:
-        """Whose frames are taken."""
-        return self.pending if self.current is None else (self.current, *self.pending)
-
-    def joined(self, session: Session) -> Candidates:
-        """With a session that was given just now; of those never used, the oldest gives way."""
-        return replace(self, pending=(session, *self.pending)[:PENDING_SESSIONS])
-
-    def used(self, session: Session) -> Candidates:
-        """After an accepted frame under this session. A new one ends the old one and what was given before it."""
-        for at, given in enumerate(self.pending):
-            if is_same_session(given, session):
-                return Candidates(session, self.pending[:at])
-        return replace(self, current=session)
-
-
-def is_same_session(one: Session, other: Session) -> bool:
-    """Whether two values are one security context, whatever their counters."""
-    return (one.dev_eui, one.dev_addr, one.f_nwk_s_int_key, one.app_s_key) == (
-        other.dev_eui,
-        other.dev_addr,
-        other.f_nwk_s_int_key,
-        other.app_s_key,
-    )
-
-
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +262,16 @@ def _signer(request: JoinRequest, device: Device, root_keys: RootKeys) -> AesKey
     """
     keys = (root_keys.nwk_key,) if device.mac_version.is_1_1 else (root_keys.app_key, root_keys.nwk_key)
     return next((key for key in keys if key is not None and _signed(request, key)), None)
+
+
+def _wrong_key(request: JoinRequest, device: Device, root_keys: RootKeys) -> str:
+    if not device.mac_version.is_1_1:
+        return "the join-request is signed with another key"
+    if root_keys.nwk_key is None:
+        return "a device of LoRaWAN 1.1 joins with two keys, nwk_key is not entered"
+    if _signed(request, root_keys.app_key):
+        return "the join-request is signed with app_key: is the device one of 1.0.x?"
+    return "the join-request is signed with another key than nwk_key"
 
 
 def _signed(request: JoinRequest | RejoinRequest, key: AesKey) -> bool:

@@ -35,16 +35,16 @@ from gateway.lorawan.answers import (
     unanswered,
 )
 from gateway.lorawan.frame import F_OPTS_MAX
-from gateway.lorawan.join import JoinTerms
 from gateway.lorawan.mac_commands import read_uplink_commands, size_of, write_commands
 from gateway.lorawan.mac_state import Asked, InFlight, MacState, NamedChannel, RecentUplinks, RxSettings
 from gateway.lorawan.requests import due, fitting
 from gateway.model import MacVersion
 
 if TYPE_CHECKING:
+    from gateway.lorawan.join import JoinTerms
     from gateway.lorawan.mac_commands import MacCommand
     from gateway.lorawan.requests import Wanted
-    from gateway.model import DevAddr, Device, OpenedUplink
+    from gateway.model import Device, OpenedUplink
     from gateway.regions.region import Region
 
 MINOR = 1
@@ -392,13 +392,15 @@ def ordered(state: MacState, order: MacCommand) -> MacState:
 # --- beginnings -------------------------------------------------------------------------------------------------------
 
 
-def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A") -> MacState:
+def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A", join_hz: int | None = None) -> MacState:
     """The state of a session that a join-accept with these terms began (type 0 and 1 of a rejoin too).
 
-    A device that takes it has the defaults of its region, and what the accept says. A 1.1 device listens as class A
-    until it says otherwise (LoRaWAN 1.1, 18.2).
+    A device that takes it has the defaults of its region, and what the accept says. Where it asked (`join_hz`) tells
+    where it listens in regions whose RX2 depends on that (CN470). A 1.1 device is one of class A until it says
+    otherwise (LoRaWAN 1.1, 18.2).
     """
-    rx = RxSettings(terms.rx_delay_s or 1, terms.rx1_dr_offset, region.rx2.frequency_hz, terms.rx2_data_rate)
+    rx2 = region.rx2 if join_hz is None else region.rx2_after_join(join_hz)
+    rx = RxSettings(terms.rx_delay_s or 1, terms.rx1_dr_offset, rx2.frequency_hz, terms.rx2_data_rate)
     defaults = len(region.channels)
     enabled = frozenset(range(defaults))
     channels: tuple[NamedChannel, ...] = ()
@@ -414,12 +416,6 @@ def after_join(terms: JoinTerms, region: Region, *, device_class: str = "A") -> 
         )
         enabled |= {channel.ch_index for channel in channels}
     return MacState(rx, enabled, channels=channels, device_class=device_class, conf_f_cnts=())
-
-
-def kept_terms(state: MacState, net_id: int, dev_addr: DevAddr) -> JoinTerms:
-    """What to offer after a rejoin of type 2: the receive settings that the device has and keeps."""
-    rx = state.rx
-    return JoinTerms(net_id, dev_addr, rx.rx2_data_rate, rx.rx1_dr_offset, rx.rx1_delay_s)
 
 
 def after_rejoin_2(old: MacState) -> MacState:
@@ -445,8 +441,8 @@ def unsure(state: MacState, wanted: Wanted) -> MacState:
     """The state when newer ones may be lost, after a power cut: it may be older than what the device has.
 
     The device's windows are then those of the state or those wanted; both are asked for again and tried in turn. What
-    was asked last is not known, so an answer to it is none; nor is which confirmed downlinks went out, so the
-    acknowledgement of a 1.1 device counts on half of its MIC.
+    was asked last is not known, so an answer to it is none. Confirmed downlinks are known: each was on disk before it
+    was on the air.
     """
     state = may_have_moved_rx1(may_have_rx(state, wanted.rx), wanted)
-    return replace(state, asked=(), spoke=False, sticky=frozenset(), sticky_uplinks=0, conf_f_cnts=None)
+    return replace(state, asked=(), spoke=False, sticky=frozenset(), sticky_uplinks=0)

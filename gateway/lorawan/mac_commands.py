@@ -7,8 +7,7 @@ the bytes are.
 Every body is a little-endian number cut into fields, lowest bits first. The table of each command says how; one reader
 and one writer serve them all. Reserved bits are written as zero and ignored when read.
 
-Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5 and, for class B, chapter 12; LoRaWAN 1.1, chapter 5; DeviceMode is
-LoRaWAN 1.1, 18.2.
+Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5, class B chapter 12; LoRaWAN 1.1, chapter 5, and 18.2 (DeviceMode).
 """
 
 from __future__ import annotations
@@ -36,8 +35,6 @@ KEEP = 15
 PROPRIETARY = range(0x80, 0x100)
 """CIDs that LoRaWAN leaves to makers."""
 
-_FREQUENCY_STEP_HZ = 100
-
 
 class MalformedCommand(ValueError):  # noqa: N818 - reads as the sentence it is
     """These values fit no MAC command; the text says why."""
@@ -57,8 +54,8 @@ def _flag(name: str) -> _Bits:
     return _Bits(name, 1, bool)
 
 
-def _frequency(name: str = "frequency_hz") -> _Bits:
-    return _Bits(name, 24, step=_FREQUENCY_STEP_HZ)
+def _frequency() -> _Bits:
+    return _Bits("frequency_hz", 24, step=100)
 
 
 def _reserved(bits: int) -> _Bits:
@@ -337,13 +334,9 @@ class LinkADRReq(MacCommand):
 
     cid = 0x03
     layout = (
-        _Bits("tx_power", 4),
-        _Bits("data_rate", 4),
-        _Bits("ch_mask", 16),
-        _Bits("nb_trans", 4),
-        _Bits("ch_mask_cntl", 3),
-        _reserved(1),
-    )
+        _Bits("tx_power", 4), _Bits("data_rate", 4), _Bits("ch_mask", 16),
+        _Bits("nb_trans", 4), _Bits("ch_mask_cntl", 3), _reserved(1),
+    )  # fmt: skip
     data_rate: int
     tx_power: int
     ch_mask: int
@@ -466,13 +459,9 @@ class ForceRejoinReq(MacCommand):
 
     cid = 0x0E
     layout = (
-        _Bits("data_rate", 4),
-        _Bits("rejoin_type", 3),
-        _reserved(1),
-        _Bits("max_retries", 3),
-        _Bits("period", 3),
-        _reserved(2),
-    )
+        _Bits("data_rate", 4), _Bits("rejoin_type", 3), _reserved(1),
+        _Bits("max_retries", 3), _Bits("period", 3), _reserved(2),
+    )  # fmt: skip
     since = MacVersion.V1_1_0
     period: int
     max_retries: int
@@ -537,57 +526,22 @@ class DeviceModeConf(MacCommand):
     device_class: int
 
 
-UPLINK_COMMANDS: dict[int, type[MacCommand]] = {
-    command.cid: command
-    for command in (
-        ResetInd,
-        LinkCheckReq,
-        LinkADRAns,
-        DutyCycleAns,
-        RXParamSetupAns,
-        DevStatusAns,
-        NewChannelAns,
-        RXTimingSetupAns,
-        TxParamSetupAns,
-        DlChannelAns,
-        RekeyInd,
-        ADRParamSetupAns,
-        DeviceTimeReq,
-        RejoinParamSetupAns,
-        PingSlotInfoReq,
-        PingSlotChannelAns,
-        BeaconTimingReq,
-        BeaconFreqAns,
-        DeviceModeInd,
-    )
-}
+def _by_cid(*commands: type[MacCommand]) -> dict[int, type[MacCommand]]:
+    return {command.cid: command for command in commands}
+
+
+UPLINK_COMMANDS = _by_cid(
+    ResetInd, LinkCheckReq, LinkADRAns, DutyCycleAns, RXParamSetupAns, DevStatusAns, NewChannelAns, RXTimingSetupAns,
+    TxParamSetupAns, DlChannelAns, RekeyInd, ADRParamSetupAns, DeviceTimeReq, RejoinParamSetupAns, PingSlotInfoReq,
+    PingSlotChannelAns, BeaconTimingReq, BeaconFreqAns, DeviceModeInd,
+)  # fmt: skip
 """What devices send, by CID."""
 
-DOWNLINK_COMMANDS: dict[int, type[MacCommand]] = {
-    command.cid: command
-    for command in (
-        ResetConf,
-        LinkCheckAns,
-        LinkADRReq,
-        DutyCycleReq,
-        RXParamSetupReq,
-        DevStatusReq,
-        NewChannelReq,
-        RXTimingSetupReq,
-        TxParamSetupReq,
-        DlChannelReq,
-        RekeyConf,
-        ADRParamSetupReq,
-        DeviceTimeAns,
-        ForceRejoinReq,
-        RejoinParamSetupReq,
-        PingSlotInfoAns,
-        PingSlotChannelReq,
-        BeaconTimingAns,
-        BeaconFreqReq,
-        DeviceModeConf,
-    )
-}
+DOWNLINK_COMMANDS = _by_cid(
+    ResetConf, LinkCheckAns, LinkADRReq, DutyCycleReq, RXParamSetupReq, DevStatusReq, NewChannelReq, RXTimingSetupReq,
+    TxParamSetupReq, DlChannelReq, RekeyConf, ADRParamSetupReq, DeviceTimeAns, ForceRejoinReq, RejoinParamSetupReq,
+    PingSlotInfoAns, PingSlotChannelReq, BeaconTimingAns, BeaconFreqReq, DeviceModeConf,
+)  # fmt: skip
 """What networks send, by CID."""
 
 

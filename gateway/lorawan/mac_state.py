@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.lorawan.adr import SAMPLES, Sample
-from gateway.lorawan.mac_commands import read_downlink_commands, write_commands
+from gateway.lorawan.mac_commands import DlChannelReq, NewChannelReq, read_downlink_commands, write_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +197,15 @@ def _int(value: Any) -> int:
     return value
 
 
+def _up_to(highest: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if not 0 <= _int(value) <= highest:
+            raise ValueError(f"{value} is not from 0 to {highest}")
+        return int(value)
+
+    return read
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
@@ -237,9 +246,24 @@ def _hex(commands: tuple[MacCommand, ...]) -> str:
     return write_commands(commands).hex()
 
 
+def _read_channel(row: Any) -> NamedChannel:
+    channel = NamedChannel(*map(_int, row))
+    NewChannelReq(*channel)  # refuses what no request could have made
+    return channel
+
+
+def _read_moved(row: Any) -> tuple[int, int]:
+    ch_index, frequency_hz = map(_int, row)
+    DlChannelReq(ch_index, frequency_hz)
+    return ch_index, frequency_hz
+
+
 def _read_asked(row: Any) -> Asked:
-    kind, commands, times, adr = row
-    return Asked(_text(kind), _commands(commands), _int(times), bool(adr))
+    kind, written, times, adr = row
+    commands = _commands(written)
+    if not commands:
+        raise ValueError(f"{kind!r} is asked without a command")
+    return Asked(_text(kind), commands, _int(times), bool(adr))
 
 
 def _read_shelved(row: Any) -> Shelved:
@@ -269,20 +293,20 @@ _FIELDS: tuple[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]], ...]
     ("enabled", "en", _mask, _unmask),
     ("rx_else", "re", lambda value: [list(row) for row in value], _rows(_numbers(RxSettings))),
     ("rx1_unsure", "r1", int, bool),
-    ("channels", "ch", lambda value: [list(row) for row in value], _rows(_numbers(NamedChannel))),
-    ("dl_frequencies_hz", "dl", lambda value: [list(row) for row in value], _rows(_numbers(lambda *pair: pair))),
-    ("data_rate", "dr", _same, _int),
-    ("tx_power", "tp", _same, _int),
-    ("nb_trans", "nb", _same, _int),
-    ("max_duty_cycle", "dc", _same, _int),
+    ("channels", "ch", lambda value: [list(row) for row in value], _rows(_read_channel)),
+    ("dl_frequencies_hz", "dl", lambda value: [list(row) for row in value], _rows(_read_moved)),
+    ("data_rate", "dr", _same, _up_to(15)),
+    ("tx_power", "tp", _same, _up_to(15)),
+    ("nb_trans", "nb", _same, _up_to(15)),
+    ("max_duty_cycle", "dc", _same, _up_to(15)),
     ("tx_param", "tx", list, _read_tx_param),
     ("adr_param", "ap", list, _numbers(AdrParam)),
     ("rejoin_param", "rj", list, _numbers(RejoinParam)),
     ("device_class", "cl", _same, _text),
-    ("data_rate_highest", "dh", _same, _int),
-    ("tx_power_lowest", "tl", _same, _int),
-    ("tx_power_highest", "th", _same, _int),
-    ("battery", "ba", _same, _int),
+    ("data_rate_highest", "dh", _same, _up_to(15)),
+    ("tx_power_lowest", "tl", _same, _up_to(15)),
+    ("tx_power_highest", "th", _same, _up_to(15)),
+    ("battery", "ba", _same, _up_to(255)),
     ("margin_db", "ma", _same, _int),
     ("status_f_cnt", "sf", _same, _int),
     ("asked", "as", lambda value: [[a.kind, _hex(a.commands), a.times, int(a.adr)] for a in value], _rows(_read_asked)),

@@ -71,8 +71,6 @@ frame has to wait over four minutes."""
 FRAMES_REMEMBERED = 8_192
 """Accepted frames that copies and repetitions are recognized by, about 4 MB."""
 
-JOINS_REMEMBERED = 256
-
 _TURN = 1 << 16
 _ANY_DATA_RATE = range(16)  # TxDr has four bits
 
@@ -88,7 +86,6 @@ class Network:
         self._region = region
         self._keys = KeySchedules(keys_kept)
         self._recent = _RecentFrames(frames_kept)
-        self._joins: OrderedDict[bytes, _Heard] = OrderedDict()
 
     def read(self, frame: RadioFrame) -> Refused | DataFrame | JoinRequest | RejoinRequest:
         """The uplink these bytes are, still closed; or why they are none."""
@@ -105,22 +102,6 @@ class Network:
         if isinstance(message, JoinRequest | RejoinRequest):
             return message
         return Refused(Refusal.NOT_UPLINK, f"a frame of type {type(message).__name__}")
-
-    def join_again(self, frame: RadioFrame) -> Refused | None:
-        """Whether this join or rejoin was heard a moment ago; None the first time.
-
-        A device asks with a new nonce each time, so the same bytes are a copy that another receiver heard, or a
-        repetition; much later they are new here, and their nonce is what refuses them.
-        """
-        earlier = self._joins.get(frame.phy)
-        if earlier is not None and earlier.may_come_again(frame):
-            reason, detail = earlier.meet(frame, b"")
-            return Refused(reason, detail)
-        self._joins[frame.phy] = _Heard(b"", frame)
-        self._joins.move_to_end(frame.phy)
-        if len(self._joins) > JOINS_REMEMBERED:
-            self._joins.popitem(last=False)
-        return None
 
     def open(
         self, frame: RadioFrame, data: DataFrame, candidates: Sequence[tuple[Device, Session]]

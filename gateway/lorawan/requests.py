@@ -10,7 +10,7 @@ Sources: LoRaWAN 1.0.4 (TS001-1.0.4), chapter 5, and LoRaWAN 1.1, chapter 5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.lorawan import mac_commands as mac
@@ -32,6 +32,9 @@ ASK_TIMES = 6
 
 REST_UPLINKS = 256
 REFUSED_UPLINKS = 1_024
+ADR_EVERY = 5
+"""Uplinks between two looks of an ADR algorithm at a device: the twenty that it looks at change little by one."""
+
 ORDER_TIMES = 3
 """How often a request without an answer (ForceRejoinReq) is sent."""
 
@@ -58,7 +61,7 @@ class Wanted:
     adr: str = "standard"  # a name of `adr.ADRS`
     margin_db: float = MARGIN_DB
     nb_trans_max: int = NB_TRANS_MAX
-    data_rates: range | None = field(default=None)  # for ADR; None: those of the region
+    data_rates: range | None = None  # for ADR; None: those of the region
     dev_status_every: int = 0  # uplinks between two questions for the battery; 0: never
 
 
@@ -132,7 +135,7 @@ def _differences(
     yield from _receive_windows(state, wanted)
     if not region.fixed_plan:
         yield from _channels(state, wanted, region)
-    yield from _link(state, wanted, region, version, adr=adr)
+    yield from _link(state, wanted, region, version, adr=adr, f_cnt=f_cnt)
     if state.max_duty_cycle != wanted.max_duty_cycle:
         yield "DutyCycle", (mac.DutyCycleReq(wanted.max_duty_cycle),)
     if region.tx_param_setup and wanted.tx_param not in (None, state.tx_param):
@@ -191,13 +194,17 @@ def defined_channels(state: MacState, region: Region) -> frozenset[int]:
 # --- data rate, power, channels in use -------------------------------------------------------------------------------
 
 
-def _link(state: MacState, wanted: Wanted, region: Region, version: MacVersion, *, adr: bool) -> Iterator[_Difference]:
+def _link(
+    state: MacState, wanted: Wanted, region: Region, version: MacVersion, *, adr: bool, f_cnt: int
+) -> Iterator[_Difference]:
     """A block of LinkADRReq: channel masks one by one, and in each of them data rate, power and repetitions."""
-    if state.data_rate is None:
+    defined = defined_channels(state, region)
+    enabled = wanted.enabled & defined or state.enabled & defined
+    if state.data_rate is None or not enabled:
         return
-    enabled = wanted.enabled & defined_channels(state, region) or state.enabled
     now = Wish(state.data_rate, state.tx_power, state.nb_trans)
-    wish = ADRS[wanted.adr](link_of(state, wanted, region)) if adr else now
+    look = adr and (f_cnt % ADR_EVERY == 0 or any(asked.kind == "LinkADR" for asked in state.asked))
+    wish = ADRS[wanted.adr](link_of(state, wanted, region)) if look else now
     if enabled == state.enabled and wish == now:
         return
     data_rate, tx_power = wish.data_rate, wish.tx_power

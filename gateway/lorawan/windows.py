@@ -45,16 +45,6 @@ def rx2(state: MacState, region: Region) -> ReceiveWindow:
     return replace(region.rx2, frequency_hz=state.rx.rx2_frequency_hz, data_rate=state.rx.rx2_data_rate)
 
 
-def join_windows(region: Region, uplink_hz: int, uplink_dr: int) -> Windows:
-    """After a join-request: the defaults of the region, 5 and 6 s later."""
-    try:
-        rx1: ReceiveWindow | None = region.rx1(uplink_hz, uplink_dr, 0)
-    except ValueError:
-        rx1 = None
-    delay_us = region.join_accept_delay1_us
-    return Windows(rx1, delay_us, region.rx2, delay_us + region.receive_delay2_after_1_us, downlink_dwell=False)
-
-
 def rejoin_windows(state: MacState, uplink_hz: int, uplink_dr: int, region: Region) -> Windows:
     """After a rejoin-request: where the session listens, with the delays of a join (LoRaWAN 1.1, 6.2.4)."""
     delay_us = region.join_accept_delay1_us

@@ -19,11 +19,12 @@ A start that has passed fires when those bits come round again, up to 134 s late
 too soon. The library checks neither.
 """
 
-JUMP_US = 10_000_000
-"""A forwarder whose counter is suddenly so far from where it should be has started anew."""
+AHEAD_US = 10_000_000
+"""A forwarder whose counter is suddenly so far ahead of where it should be has started anew."""
 
-LAG_US = 200_000
-"""A frame told so much later than others before it is believed nevertheless: the counter may have been set back."""
+BEHIND_US = 200_000
+"""One whose counter is so far behind has started anew, or the network was slow this once. Nobody can tell which, so its
+word is believed: an estimate that is too late costs less than one that calls every start too late."""
 
 DRIFT_PPM = 100
 """How far the crystals of a forwarder and of this machine may run apart, in microseconds a second."""
@@ -55,7 +56,7 @@ class CounterEstimate:
     def heard(self, counter_us: int, host_us: int) -> bool:
         """Learn from a frame that ended at `counter_us` and was told at `host_us`.
 
-        True when this is another count than before: it is the first frame, or the forwarder began anew.
+        True when this is another count than before: it is the first frame, or the forwarder seems to have begun anew.
         """
         expected_us = self.at(host_us)
         if expected_us is None:
@@ -63,9 +64,9 @@ class CounterEstimate:
             return True
         count_us = count_of(counter_us, expected_us)
         behind_us = expected_us - count_us
-        if behind_us < 0 or behind_us > LAG_US:
+        if behind_us < 0 or behind_us > BEHIND_US:
             self._count_us, self._host_us = count_us, host_us
-        return abs(behind_us) > JUMP_US
+        return behind_us < -AHEAD_US or behind_us > BEHIND_US
 
     def at(self, host_us: int) -> int | None:
         """The count at a moment of the host's clock; None before the first frame."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gateway.radio.schedule import GpsReference
     from gateway.regions.region import Region
 
+PREAMBLE_MAX = 65_535
+"""Symbols, or bytes with FSK: the chip counts them in 16 bits."""
+
 MOST_SCHEDULES = 512
 """Receivers whose schedule is kept; more than that have names that somebody invents."""
 
@@ -70,6 +73,8 @@ class Transmitters:
     def _judge(self, request: DownlinkRequest, count_us: int, now: Stamp, gps: GpsReference | None) -> Planned | Denied:
         if not request.phy:
             return Denied(TxResult.UNKNOWN, "an empty frame cannot be sent")
+        if not 0 <= (request.preamble_symbols or 0) <= PREAMBLE_MAX:
+            return Denied(TxResult.UNKNOWN, f"a preamble of {request.preamble_symbols}, at most {PREAMBLE_MAX}")
         try:
             length_us = airtime_us(
                 request.modulation, len(request.phy), crc=request.payload_crc, preamble=request.preamble_symbols

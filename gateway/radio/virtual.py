@@ -21,6 +21,8 @@ from gateway.simulator.air import Air
 from gateway.simulator.chance import Chance
 from gateway.simulator.chip import SimulatedChip, TxRefused
 from gateway.simulator.devices import settle
+from gateway.simulator.joiners import settle_joiners
+from gateway.simulator.neighbourhood import Neighbourhood
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.model import DevEui, DownlinkRequest, RadioFrame, Stamp
     from gateway.radio.schedule import Planned
     from gateway.radio.transmitters import Transmitters
-    from gateway.simulator.devices import Resident
     from gateway.simulator.scenario import Scenario
 
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class VirtualRadio:
         self._stamp = stamp
         self._speed = speed
         self._residents = list(scenario.residents())
+        self._joiners = list(scenario.joiners())
         self._f_cnt_up = dict(f_cnt_up or {})
         self._chance = Chance(scenario.seed if seed is None else seed)
         air_chance = self._chance.about("air")
@@ -93,7 +95,7 @@ class VirtualRadio:
         self._count_us = self._chip.counter_us()
         self._stamped: Stamp | None = None  # the last time anybody asked, and before that the start
         self._started_us = 0  # by the clock since boot
-        self._silent_us = max([SILENT_US, *(3 * resident.interval_us for resident in self._fastest())])
+        self._silent_us = max([SILENT_US, *(3 * fastest_us for fastest_us in sorted(self._intervals_us())[:1])])
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
@@ -108,6 +110,10 @@ class VirtualRadio:
             start_utc_us=self._stamped.utc_us,
             f_cnt_up=self._f_cnt_up,
         )
+        if self._joiners:
+            neighbourhood = Neighbourhood(self._air, self._chance.about("neighbourhood"))
+            chance = self._chance.about("joiners")
+            settle_joiners(self._joiners, neighbourhood, chance, start_utc_us=self._stamped.utc_us)
         self._task = asyncio.create_task(self._run(), name="virtual air")
         return self
 
@@ -154,7 +160,7 @@ class VirtualRadio:
         """What the air is like, and what the chip made of it."""
         state, words = self._verdict()
         pace = "" if self._speed == 1 else f", time runs {self._speed:g} times as fast"
-        chip, devices = self._chip.health(), len(self._residents)
+        chip, devices = self._chip.health(), len(self._residents) + len(self._joiners)
         return RadioHealth(
             type="virtual",
             state=state,
@@ -186,8 +192,9 @@ class VirtualRadio:
         words = f"last frame {quiet_us / 1_000_000 / self._speed:.0f} s ago"
         return ("silent" if quiet_us > self._silent_us else "hearing"), words
 
-    def _fastest(self) -> list[Resident]:
-        return sorted(self._residents, key=lambda resident: resident.interval_us)[:1]
+    def _intervals_us(self) -> list[int]:
+        residents, joiners = self._residents, self._joiners
+        return [*(one.interval_us for one in residents), *(one.interval_us for one in joiners)]
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.lorawan.frame import F_OPTS_MAX
 from gateway.lorawan.mac import Answer, Heard, answer
 from gateway.model import Lora
-from gateway.serving.windows import Opening
+from gateway.serving.windows import Opening, openings_of
 
 if TYPE_CHECKING:
     from gateway.lorawan.requests import Wanted
@@ -63,7 +63,7 @@ def compose(
     What the device waits for (commands owed to it) goes before the queue: an entry that has no room beside it stays
     where it is, and the frame says that more waits.
     """
-    openings = _openings(windows)
+    openings = tuple(openings_of(windows))
     sizes = {opening.name: _room(region, opening.window, windows) for opening in openings}
     openings = tuple(opening for opening in openings if sizes[opening.name] is not None)
     if not openings:
@@ -108,11 +108,6 @@ def _with_entry(
         if len(owed.f_opts) > left:
             return Draft(owed, openings)
     return Draft(answer(heard, region, wanted, room=min(F_OPTS_MAX, left)), fitting, entry)
-
-
-def _openings(windows: Windows) -> tuple[Opening, ...]:
-    second = Opening("RX2", windows.rx2_delay_us, windows.rx2)
-    return (second,) if windows.rx1 is None else (Opening("RX1", windows.rx1_delay_us, windows.rx1), second)
 
 
 def _room(region: Region, window: ReceiveWindow, windows: Windows) -> int | None:

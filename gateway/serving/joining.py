@@ -20,8 +20,9 @@ from gateway.lorawan.join import Joined, JoinHistory, JoinTerms, answer_join, an
 from gateway.lorawan.mac import after_join, after_rejoin_2
 from gateway.lorawan.mac_state import MacState
 from gateway.lorawan.net_id import address_bits, dev_addr_in
-from gateway.model import DevEui, Refusal, Refused, TxResult
-from gateway.serving.windows import Opening, ways_to
+from gateway.lorawan.windows import rejoin_windows
+from gateway.model import DevEui, Refusal, Refused
+from gateway.serving.windows import Opening, openings_of, ways_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.downlink import DownlinkLine
     from gateway.model import DevAddr, Device, RadioFrame, RootKeys, Session
     from gateway.regions.region import Region
+    from gateway.serving.plan import NetworkPlan
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +69,10 @@ class Joining:
         net_id: int,
         line: DownlinkLine,
         told: Callable[[Device, DevAddr, RadioFrame], None],
-        cf_list: bytes = b"",
+        plan: NetworkPlan,
     ) -> None:
-        """`cf_list` is what an accept says of further channels."""
-        self._cf_list = cf_list
+        """`plan` is what an accept says of channels and windows."""
+        self._plan = plan
         self._registrar = registrar
         self._region = region
         self._net_id = net_id
@@ -124,43 +126,34 @@ class Joining:
             answer = answer_rejoin(request, device, root_keys, sessions, history, terms)
         if isinstance(answer, Refused):
             return answer
-        state = await self._state(answer, terms, sessions)
+        state = await self._state(answer, terms, sessions, asked.heard[0].frequency_hz)
         session = await self._registrar.keep_join(device, answer.history.to_json(), answer.session, state.to_json())
         self.joined += 1
-        answering = asyncio.create_task(self._answer(asked, answer), name=f"join accept {device.dev_eui}")
+        before = await self._before(sessions[0]) if isinstance(request, RejoinRequest) and sessions else None
+        answering = asyncio.create_task(self._answer(asked, answer, before), name=f"join accept {device.dev_eui}")
         answering.add_done_callback(_said)
         self._told(device, session.dev_addr, asked.heard[0])
         return Refused(
             Refusal.JOINED, f"{_how(answer)}, its address is {session.dev_addr}", session.dev_addr, device.dev_eui
         )
 
-    async def _state(self, answer: Joined, terms: JoinTerms, sessions: Sequence[Session]) -> MacState:
+    async def _state(self, answer: Joined, terms: JoinTerms, sessions: Sequence[Session], join_hz: int) -> MacState:
         """What is known of the MAC layer of a device that takes this accept."""
         before = await self._before(sessions[0]) if answer.rejoin_type == 2 and sessions else None
         if before is not None:
             return after_rejoin_2(before)
-        return after_join(terms, self._region, device_class=answer.device.device_class)
+        return after_join(terms, self._region, device_class=answer.device.device_class, join_hz=join_hz)
 
     async def _before(self, session: Session) -> MacState | None:
         text = (await self._registrar.with_network(lambda file: file.served(session.session_id))).mac_state
         return None if text is None else MacState.from_json(text)
 
-    async def _answer(self, asked: _Asked, answer: Joined) -> None:
-        frame, region = asked.heard[0], self._region
-        openings = []
-        uplink_dr = region.data_rate_index(frame.modulation)
-        if uplink_dr is not None:
-            try:
-                rx1 = region.join_rx1(frame.frequency_hz, uplink_dr)
-            except ValueError as reason:
-                log.debug("no first window for %s: %s", answer.device.dev_eui, reason)
-            else:
-                openings.append(Opening("RX1", region.join_accept_delay1_us, rx1))
-        rx2_us = region.join_accept_delay1_us + region.receive_delay2_after_1_us
-        openings.append(Opening("RX2", rx2_us, region.rx2_after_join(frame.frequency_hz)))
+    async def _answer(self, asked: _Asked, answer: Joined, before: MacState | None) -> None:
+        region, openings = self._region, self._openings(asked.heard[0], before)
         ways = ways_to(region, asked.heard, openings, answer.accept, f"join {answer.device.dev_eui}")
-        report = await self._line.carry(ways)
-        if report.result is TxResult.SENT:
+        fate = await self._line.carry(ways)
+        report = fate.report
+        if fate.may_be_heard:
             log.info("%s (%s): %s, accepted", answer.device.name, answer.device.dev_eui, _how(answer))
         else:
             log.warning(
@@ -168,12 +161,36 @@ class Joining:
                 answer.device.name, answer.device.dev_eui, report.result, report.detail,
             )  # fmt: skip
 
+    def _openings(self, frame: RadioFrame, before: MacState | None) -> list[Opening]:
+        """Where the device listens for the accept: after a rejoin, where its session does."""
+        region, uplink_dr = self._region, self._region.data_rate_index(frame.modulation)
+        if before is not None and uplink_dr is not None:
+            return openings_of(rejoin_windows(before, frame.frequency_hz, uplink_dr, region))
+        openings = []
+        if uplink_dr is not None:
+            try:
+                rx1 = region.join_rx1(frame.frequency_hz, uplink_dr)
+            except ValueError as reason:
+                log.debug("no first window for a join at %d Hz: %s", frame.frequency_hz, reason)
+            else:
+                openings.append(Opening("RX1", region.join_accept_delay1_us, rx1))
+        rx2_us = region.join_accept_delay1_us + region.receive_delay2_after_1_us
+        return [*openings, Opening("RX2", rx2_us, region.rx2_after_join(frame.frequency_hz))]
+
+    async def taken_up(self, dev_eui: DevEui) -> None:
+        """The device uses the session of an accept: our JoinNonce reaches it."""
+        async with self._turns.setdefault(dev_eui, asyncio.Lock()):
+            text = await self._registrar.with_network(lambda file: file.join_history(dev_eui))
+            if text is not None and (history := JoinHistory.from_json(text)).unused:
+                answered = history.answered().to_json()
+                await self._registrar.with_network(lambda file: file.spend_nonces(dev_eui, answered))
+
     def _terms(self, device: Device, history: JoinHistory) -> JoinTerms:
         return JoinTerms(
             net_id=self._net_id,
             dev_addr=self._address(device.dev_eui, history.join_nonce),
-            rx2_data_rate=self._region.rx2.data_rate,
-            cf_list=self._cf_list,
+            rx2_data_rate=self._plan.wanted.rx.rx2_data_rate,
+            cf_list=self._plan.cf_list,
         )
 
     def _address(self, dev_eui: DevEui, join_nonce: int) -> DevAddr:

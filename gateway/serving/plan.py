@@ -37,13 +37,17 @@ class NetworkPlan:
     cf_list: bytes
 
 
-def network_plan(region: Region, extra_channels_hz: Sequence[int] | None) -> NetworkPlan:
-    """The plan with these channels beyond those of the region, the usual ones for None.
+def network_plan(
+    region: Region, extra_channels_hz: Sequence[int] | None, rx2_data_rate: int | None = None
+) -> NetworkPlan:
+    """The plan with these channels beyond those of the region, the usual ones for None, and this data rate in RX2.
 
     ValueError for a frequency outside the region, for more than five, and for a region whose channels are fixed.
     """
     extra = USUAL_EXTRA_HZ.get(region.name, ()) if extra_channels_hz is None else tuple(extra_channels_hz)
     wanted = replace(wanted_by(region), dev_status_every=DEV_STATUS_EVERY)
+    if rx2_data_rate is not None:
+        wanted = replace(wanted, rx=wanted.rx._replace(rx2_data_rate=rx2_data_rate))
     cf_list = region.cf_list(extra) if extra else None
     if cf_list is None:
         return NetworkPlan(wanted, b"")

@@ -167,12 +167,12 @@ class DownlinkQueue:
         """The radio has it."""
         self._change(ref, state=DownlinkState.SCHEDULED, f_cnt=f_cnt, reason=None)
 
-    def sent(self, ref: str) -> None:
-        """It was on the air. An unconfirmed one has ended with that."""
+    def sent(self, ref: str, doubt: str | None = None) -> None:
+        """It was on the air, or may have been, with the doubt in words. An unconfirmed one has ended with that."""
         entry = self._entries.get(ref)
         if entry is not None:
             ended = None if entry.confirmed else self._now()
-            self._change(ref, state=DownlinkState.SENT, attempts=entry.attempts + 1, reason=None, ended=ended)
+            self._change(ref, state=DownlinkState.SENT, attempts=entry.attempts + 1, reason=doubt, ended=ended)
 
     def acknowledged(self, ref: str) -> None:
         """The device has it."""

@@ -31,7 +31,7 @@ from gateway.serving.windows import way_at_once, ways_to
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from gateway.downlink import DownlinkLine
+    from gateway.downlink import DownlinkLine, Fate
     from gateway.lorawan.frame import JoinRequest, RejoinRequest
     from gateway.lorawan.requests import Wanted
     from gateway.model import (
@@ -194,6 +194,7 @@ class NetworkServer:
         async with self._turn(device.dev_eui):
             if known.registrar.is_offered(session):
                 await known.registrar.taken_up(device, session)
+                await known.joining.taken_up(device.dev_eui)
             served = await known.sessions.of(device, session)
             frames = self._heard_by.get(uplink.frame.phy, [uplink.frame])
             if again:
@@ -205,14 +206,13 @@ class NetworkServer:
             if draft is None:
                 self.unanswered += heard.waiting
                 return
-            report = await self._send(draft, uplink, served, frames)
-            sent = report.result is TxResult.SENT
-            self.answered += sent
-            if not sent and heard.waiting:
+            fate = await self._send(draft, uplink, served, frames)
+            self.answered += fate.may_be_heard
+            if not fate.may_be_heard and heard.waiting:
                 self.unanswered += 1
                 log.warning(
-                    "%s (%s) waited for an answer that was not sent: %s %s",
-                    device.name, device.dev_eui, report.result, report.detail,
+                    "%s (%s) waited for an answer that was not sent: %s",
+                    device.name, device.dev_eui, _reason(fate.report),
                 )  # fmt: skip
         if known.queue.next_for(device.dev_eui) is not None:
             self.stirred(device.dev_eui)
@@ -274,14 +274,21 @@ class NetworkServer:
         open_windows = windows(served.state, frame.frequency_hz, data_rate, known.region)
         while True:
             entry = known.queue.next_for(uplink.device.dev_eui)
-            found = compose(heard, known.region, known.wanted, open_windows, entry)
+            found = compose(heard, known.region, self._wanted_of(heard), open_windows, entry)
             if not isinstance(found, TooLong):
                 return found
             known.queue.failed(found.entry.ref, found.reason)
 
+    def _wanted_of(self, heard: mac.Heard) -> Wanted:
+        """A device that has just joined has a fresh battery, and better things to be told."""
+        wanted = self._with.wanted
+        if heard.f_cnt >= wanted.dev_status_every:
+            return wanted
+        return replace(wanted, dev_status_every=0)
+
     # --- one downlink
 
-    async def _send(self, draft: Draft, uplink: OpenedUplink, served: Served, frames: list[RadioFrame]) -> TxReport:
+    async def _send(self, draft: Draft, uplink: OpenedUplink, served: Served, frames: list[RadioFrame]) -> Fate:
         """Seal it, send it, and put down what became of it."""
         session, said, entry = uplink.session, draft.answer, draft.entry
         more = said.more or self._with.queue.waits_behind(entry, uplink.device.dev_eui)
@@ -295,10 +302,10 @@ class NetworkServer:
             f_pending=more, schedules=self._keys,
         )  # fmt: skip
         ways = ways_to(self._with.region, frames, draft.openings, phy, f"{uplink.device.dev_eui} {f_cnt}")
-        report = await self._carried(ways, entry, f_cnt)
-        if report.result is not TxResult.SENT:
+        fate = await self._carried(ways, entry, f_cnt)
+        if not fate.may_be_heard:
             served.state = replace(said.unsent, conf_f_cnts=served.state.conf_f_cnts)
-        return report
+        return fate
 
     async def _remember_confirmed(self, session: Session, served: Served, f_cnt: int, ref: str) -> None:
         """The acknowledgement of a 1.1 device is signed with this counter: it is on disk before the downlink is out."""
@@ -306,19 +313,19 @@ class NetworkServer:
         await self._with.sessions.write_now(session, served)
         self._with.registrar.may_acknowledge(session, served.state.conf_f_cnts or ())
 
-    async def _carried(self, ways: list[DownlinkRequest], entry: QueuedDownlink | None, f_cnt: int) -> TxReport:
+    async def _carried(self, ways: list[DownlinkRequest], entry: QueuedDownlink | None, f_cnt: int) -> Fate:
         queue = self._with.queue
         taken = None if entry is None else (lambda _: queue.scheduled(entry.ref, f_cnt))
-        report = await self._with.line.carry(ways, taken=taken)
+        fate = await self._with.line.carry(ways, taken=taken)
         if entry is None:
-            return report
-        if report.result is TxResult.SENT:
-            queue.sent(entry.ref)
-        elif report.result in _NEVER:
-            queue.failed(entry.ref, _reason(report))
+            return fate
+        if fate.may_be_heard:
+            queue.sent(entry.ref, None if fate.on_air else _reason(fate.report))
+        elif fate.report.result in _NEVER:
+            queue.failed(entry.ref, _reason(fate.report))
         else:
-            queue.waits_again(entry.ref, _reason(report))
-        return report
+            queue.waits_again(entry.ref, _reason(fate.report))
+        return fate
 
     # --- class C
 
@@ -366,8 +373,8 @@ class NetworkServer:
         if way is None:
             known.queue.failed(entry.ref, f"nobody may send at {rx2.frequency_hz / 1e6:g} MHz")
             return 0.0
-        report = await self._carried([way], entry, f_cnt)
-        if report.result is not TxResult.SENT:
+        fate = await self._carried([way], entry, f_cnt)
+        if not fate.may_be_heard:
             served.state = replace(before, conf_f_cnts=served.state.conf_f_cnts)
             return AGAIN_S
         if entry.confirmed:

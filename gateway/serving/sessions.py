@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.errors import StorageError
 from gateway.lorawan.downlink import DownCounter
 from gateway.lorawan.frame import F_CNT_MAX
+from gateway.lorawan.mac import unsure
 from gateway.lorawan.mac_state import MacState, RecentUplinks, initial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.lorawan.requests import Wanted
     from gateway.model import DevEui, Device, Session
     from gateway.regions.region import Region
 
@@ -64,8 +66,9 @@ class Served:
 class ServedSessions:
     """Sessions by number. Whoever changes one holds its device's turn."""
 
-    def __init__(self, shelf: Shelf, region: Region) -> None:
+    def __init__(self, shelf: Shelf, region: Region, wanted: Wanted) -> None:
         self._shelf = shelf
+        self._wanted = wanted
         self._region = region
         self._kept: OrderedDict[int, Served] = OrderedDict()
         self._loading: dict[int, asyncio.Future[Served]] = {}
@@ -84,7 +87,8 @@ class ServedSessions:
         state = _read(found.mac_state, device)
         kept = Served(
             device.dev_eui,
-            initial(self._region, device_class=device.device_class) if state is None else state,
+            # Not every change is on disk before it is on the air, so what was read may be older than the device.
+            initial(self._region, device_class=device.device_class) if state is None else unsure(state, self._wanted),
             dict(bounds),
             dict(bounds),
             state,

@@ -15,6 +15,7 @@ from gateway.model import AtCounter, DownlinkRequest, Immediately, Lora
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.lorawan.windows import Windows
     from gateway.model import Fsk, RadioFrame
     from gateway.regions.region import ReceiveWindow, Region
 
@@ -29,6 +30,12 @@ class Opening:
     name: str  # "RX1" or "RX2"
     after_us: int
     window: ReceiveWindow
+
+
+def openings_of(windows: Windows) -> list[Opening]:
+    """The windows of a device, those it has."""
+    second = Opening("RX2", windows.rx2_delay_us, windows.rx2)
+    return [second] if windows.rx1 is None else [Opening("RX1", windows.rx1_delay_us, windows.rx1), second]
 
 
 def ways_to(

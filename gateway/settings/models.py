@@ -189,6 +189,7 @@ class NetworkSettings(Table):
 
     answer: bool = True
     net_id: NetId = 0
+    rx2_data_rate: int | None = None  # None: that of the region
     extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 

@@ -61,7 +61,13 @@ def _position(gateway: Raw) -> Found:
 
 
 def _channels(raw: Raw) -> Found:
-    extra, region = _table(raw, "network").get("extra_channels"), REGIONS.get(str(_table(raw, "gateway").get("region")))
+    network, region = _table(raw, "network"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
+    rx2, extra = network.get("rx2_data_rate"), network.get("extra_channels")
+    if region is not None and isinstance(rx2, int) and rx2 not in region.downlink_data_rates:
+        yield (
+            ("network", "rx2_data_rate"),
+            f"is {rx2}; {region.name} has {', '.join(map(str, region.downlink_data_rates))}",
+        )
     if region is None or not isinstance(extra, list) or not all(isinstance(hz, int) for hz in extra):
         return
     if extra and region.fixed_plan:

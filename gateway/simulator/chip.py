@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.model import DownlinkRequest, Stamp
+    from gateway.regions.region import Region
     from gateway.simulator.chance import Chance
 
 DEMODULATORS = 16
@@ -78,7 +79,11 @@ class TxRefused:
 
 
 class SimulatedChip:
-    """A half-duplex eight-channel gateway at one place of the air. `clock` tells the air's microseconds."""
+    """A half-duplex eight-channel gateway at one place of the air. `clock` tells the air's microseconds.
+
+    Without `frequencies_hz` its channels are those of the city. `service_channel` is the ninth, which hears one data
+    rate alone: the 500 kHz of US915 and AU915.
+    """
 
     def __init__(
         self,
@@ -91,6 +96,9 @@ class SimulatedChip:
         position: Position = ORIGIN,
         antenna_gain_dbi: float = 3.0,
         counter_start_us: int = 0,
+        region: Region = EU868,
+        frequencies_hz: Sequence[int] | None = None,
+        service_channel: tuple[int, Lora] | None = None,
     ) -> None:
         self._air = air
         self._chance = chance.about("chip", name)
@@ -101,12 +109,19 @@ class SimulatedChip:
         self._position = position
         self._antenna_gain_dbi = antenna_gain_dbi
         self._counter_start_us = counter_start_us
-        self._channels = {channel.frequency_hz: number for number, channel in enumerate(plan.CHANNELS)}
+        self._region = region
+        own = [(channel.frequency_hz, channel.rf_chain) for channel in plan.CHANNELS]
+        tuned = own if frequencies_hz is None else [(frequency_hz, 0) for frequency_hz in frequencies_hz]
+        self._service_channel = service_channel
+        tuned += [] if service_channel is None else [(service_channel[0], 0)]
+        self._channels = {frequency_hz: number for number, (frequency_hz, _) in enumerate(tuned)}
+        self._rf_chains = [rf_chain for _, rf_chain in tuned]
         self._demodulating: dict[tuple[str, int], Lora] = {}
         self._emissions: list[Transmission] = []
         self._inbox: list[RadioFrame] = []
         self._heard = self._damaged = self._sent = 0
         self._lost: Counter[str] = Counter()
+        self._on = True
         air.attach(self)
 
     # --- what a driver offers ---------------------------------------------------------------------------------------
@@ -155,8 +170,9 @@ class SimulatedChip:
         power_dbm, most_dbm = request.power_dbm_eirp, MAX_CONDUCTED_DBM + self._antenna_gain_dbi
         if isinstance(request.timing, AtGpsTime):
             return TxRefused(TxResult.GPS_UNLOCKED, "this radio has no GPS")
-        if not EU868.lowest_hz <= request.frequency_hz <= EU868.highest_hz:
-            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {EU868.name}")
+        region = self._region
+        if not region.lowest_hz <= request.frequency_hz <= region.highest_hz:
+            return TxRefused(TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {region.name}")
         if not power_dbm <= most_dbm:
             return TxRefused(TxResult.TX_POWER, f"{power_dbm} dBm EIRP, at most {most_dbm}")
         if not request.phy:
@@ -186,6 +202,17 @@ class SimulatedChip:
         """The SNR at which it hears a sender on average: what a network's data rate control learns from many frames."""
         loss_db = self._air.loss_db(sender, place, self._name, self._position)
         return power_dbm_eirp - loss_db + self._antenna_gain_dbi - noise_dbm(plan.BANDWIDTH_HZ)
+
+    def switch(self, *, on: bool) -> None:
+        """Cut it off the antenna, or give that back. Without, it hears nothing; what it had taken to send goes out."""
+        if on is self._on:
+            return
+        self._on = on
+        if on:
+            self._air.attach(self)
+            return
+        self._air.detach(self)
+        self._demodulating.clear()
 
     # --- hearing ----------------------------------------------------------------------------------------------------
 
@@ -230,6 +257,8 @@ class SimulatedChip:
         lora = transmission.modulation
         if transmission.inverted or transmission.frequency_hz not in self._channels or not isinstance(lora, Lora):
             return None
+        if self._service_channel is not None and transmission.frequency_hz == self._service_channel[0]:
+            return lora if _is_same(lora, self._service_channel[1]) else None
         return lora if lora.bandwidth_hz == plan.BANDWIDTH_HZ else None
 
     def _has_demodulator(self, lora: Lora) -> bool:
@@ -252,7 +281,7 @@ class SimulatedChip:
             rssi_dbm=float(round(channel_dbm)),
             snr_db=round(snr_db * 4) / 4,  # a signed byte of quarter decibels
             channel=number,
-            rf_chain=plan.CHANNELS[number].rf_chain,
+            rf_chain=self._rf_chains[number],
             counter_us=self._counter_at(transmission.end_us),
             crc=Crc.OK if whole else Crc.BAD,
             receiver=self._name,
@@ -280,6 +309,10 @@ class SimulatedChip:
 def _airtime_us(request: DownlinkRequest) -> int:
     crc, preamble = request.payload_crc, request.preamble_symbols
     return airtime_us(request.modulation, len(request.phy), crc=crc, preamble=preamble)
+
+
+def _is_same(one: Lora, other: Lora) -> bool:
+    return (one.spreading_factor, one.bandwidth_hz) == (other.spreading_factor, other.bandwidth_hz)
 
 
 def _damaged(phy: bytes, dice: Chance) -> bytes:

@@ -54,6 +54,7 @@ class Dwelling:
         self.busy_until_us = 0
         self.wakes_us: int | None = None
         self.tunings: frozenset[Tuning] = frozenset()
+        self.listened: tuple[Window, ...] = ()  # the last windows there were: what a complaint is about
         self.judged: Session | None = None  # the session whose downlinks are overheard with `judge`
         self.judge: DownlinkJudge | None = None
         self._position = position
@@ -167,6 +168,7 @@ class Neighbourhood:
     def _follow(self, dwelling: Dwelling) -> None:
         """Take over where the device listens, who it is, and when it wants to act."""
         device = dwelling.device
+        dwelling.listened = device.windows or dwelling.listened
         tunings = frozenset(_tuning(window.where) for window in device.windows)
         for tuning in dwelling.tunings - tunings:
             del self._tuned[tuning][dwelling]
@@ -234,7 +236,9 @@ class Neighbourhood:
         else:
             return
         for dwelling in meant:
-            if dwelling.device.there and dwelling not in listened:
+            # One of class C may be sending or listening in RX1 just then, of which a network need not know.
+            excused = dwelling.device.is_class_c and _tuning_of(transmission) in dwelling.tunings
+            if dwelling.device.there and not excused and dwelling not in listened:
                 self._complain(Fault.OUTSIDE_WINDOWS, transmission, _missed(dwelling, transmission))
 
     def _asked_for(self, transmission: Transmission) -> list[Dwelling]:
@@ -282,6 +286,6 @@ def _missed(dwelling: Dwelling, transmission: Transmission) -> str:
     sent = f"{dwelling.own_us(transmission.start_us) / 1_000_000:.6f} s on {transmission.frequency_hz} Hz"
     open_ = [
         f"{window.name} {window.open_us / 1_000_000:.6f} s on {window.where.frequency_hz} Hz {window.where.lora}"
-        for window in dwelling.device.windows
+        for window in dwelling.listened
     ]
-    return f"{dwelling.name}: sent at {sent} {transmission.modulation}, it listens at {', '.join(open_) or 'no time'}"
+    return f"{dwelling.name}: sent at {sent} {transmission.modulation}, it listened at {', '.join(open_) or 'no time'}"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from gateway.model import AesKey, DevAddr, DevEui, Device, MacVersion, Session
+from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, RootKeys, Session
 from gateway.simulator.air import Position
 from gateway.simulator.chance import Chance
 from gateway.simulator.devices import Resident
+from gateway.simulator.joiners import Joiner
 from gateway.simulator.sensors import Container, Room, Sensor, Stranger, WaterMeter
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Group(ABC):
     wall_loss_db: float
     repeating: int  # so many send each frame twice
     lorawan_1_1: int  # so many speak LoRaWAN 1.1
+    joining: int = 0  # so many have root keys and join over the air, the others have a session from the start
+    class_c: int = 0  # so many of those listen all the time
 
     @abstractmethod
     def fitting(self, index: int, chance: Chance, utc_offset_s: int) -> Fitting:
@@ -130,6 +133,20 @@ class Foreign(Group):
 
 
 @dataclass(frozen=True, slots=True)
+class _Place:
+    """One device of a group, before anything is known of it."""
+
+    group: Group
+    index: int  # in its group
+    number: int  # in the city
+    name: str
+
+    @property
+    def joins(self) -> bool:
+        return self.index < self.group.joining
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A city, complete."""
 
@@ -142,50 +159,89 @@ class Scenario:
     utc_offset_s: int
 
     def devices(self) -> list[tuple[Device, Session]]:
-        """The devices this gateway is meant to know, each with its session, as a store is told of them."""
+        """The devices with a session that this gateway is meant to know, as a store is told of them."""
         return [(resident.device, resident.session) for resident in self.residents() if resident.ours]
 
+    def joining_devices(self) -> list[tuple[Device, RootKeys]]:
+        """The devices that join over the air and that this gateway is meant to know, as a store is told of them."""
+        return [(joiner.device, joiner.root_keys) for joiner in self.joiners() if joiner.ours]
+
     def residents(self) -> Iterator[Resident]:
-        """Every device of the city, also the foreign ones."""
+        """Every device of the city with a session, also the foreign ones."""
+        for place in self._places():
+            if not place.joins:
+                yield self._resident(place)
+
+    def joiners(self) -> Iterator[Joiner]:
+        """Every device of the city that joins over the air, also the foreign ones."""
+        for place in self._places():
+            if place.joins:
+                yield self._joiner(place)
+
+    def _places(self) -> Iterator[_Place]:
         number = 0
         for group in self.groups:
             chance = Chance(self.seed).about(group.table)
             numbers = {place: chance.whole(1, 10 ** max(group.name.count("#") - 1, 0), place) for place in group.places}
             for index in range(group.count):
                 place = group.places[index % len(group.places)]
-                name = _named(group.name, place, numbers[place])
-                yield self._resident(group, index, number, name)
+                yield _Place(group, index, number, _named(group.name, place, numbers[place]))
                 numbers[place] += 1
                 number += 1
 
-    def _resident(self, group: Group, index: int, number: int, name: str) -> Resident:
-        chance = Chance(self.seed).about(group.table, index)
-        place = group.places[index % len(group.places)]
-        ours = not isinstance(group, Foreign)
-        mac_version = MacVersion.V1_1_0 if index < group.lorawan_1_1 else MacVersion.V1_0_3
-        position = self._position(place, group.scatter_m, chance)
-        fitting = group.fitting(index, chance.about("sensor"), self.utc_offset_s)
-        session = _session(self._dev_eui(number), self._dev_addr(number, ours=ours), mac_version, chance)
+    def _device(self, place: _Place, dev_eui: DevEui, chance: Chance) -> tuple[Device, Sensor, Position]:
+        group, where = place.group, place.group.places[place.index % len(place.group.places)]
+        position = self._position(where, group.scatter_m, chance)
+        fitting = group.fitting(place.index, chance.about("sensor"), self.utc_offset_s)
         device = Device(
-            dev_eui=session.dev_eui,
-            name=name,
+            dev_eui=dev_eui,
+            name=place.name,
             codec=group.codec,
             region_profile="EU868",
-            mac_version=mac_version,
+            mac_version=MacVersion.V1_1_0 if place.index < group.lorawan_1_1 else MacVersion.V1_0_3,
             variables=fitting.variables,
-            tags={**fitting.tags, "place": place, **self._map_tags(position)},
+            tags={**fitting.tags, "place": where, **self._map_tags(position)},
         )
+        return device, fitting.sensor, position
+
+    def _first_us(self, place: _Place, chance: Chance) -> int:
+        return round(self.first_round_s * 1_000_000 * (place.index + chance.unit("first")) / place.group.count)
+
+    def _resident(self, place: _Place) -> Resident:
+        group, index = place.group, place.index
+        chance = Chance(self.seed).about(group.table, index)
+        ours = not isinstance(group, Foreign)
+        dev_eui = self._dev_eui(place.number)
+        device, sensor, position = self._device(place, dev_eui, chance)
         return Resident(
             device=device,
-            session=session,
-            sensor=fitting.sensor,
+            session=_session(dev_eui, self._dev_addr(place.number, ours=ours), device.mac_version, chance),
+            sensor=sensor,
             position=position,
             wall_loss_db=group.wall_loss_db,
             interval_us=round(group.interval_s * 1_000_000),
-            first_us=round(self.first_round_s * 1_000_000 * (index + chance.unit("first")) / group.count),
+            first_us=self._first_us(place, chance),
             first_f_cnt=chance.whole(1, 4000, "first counter"),
             nb_trans=2 if index >= group.count - group.repeating else 1,
             ours=ours,
+        )
+
+    def _joiner(self, place: _Place) -> Joiner:
+        group = place.group
+        chance = Chance(self.seed).about(group.table, place.index)
+        device, sensor, position = self._device(place, self._dev_eui(place.number), chance)
+        join_eui = JoinEui(EUI_PREFIX + Chance(self.seed).octets(5, "join eui"))
+        device_class = "C" if place.index < group.class_c else "A"
+        nwk_key = AesKey(chance.octets(16, "nwk_key")) if device.mac_version.is_1_1 else None
+        return Joiner(
+            device=replace(device, join_eui=join_eui, device_class=device_class),
+            root_keys=RootKeys(AesKey(chance.octets(16, "app_key")), nwk_key),
+            sensor=sensor,
+            position=position,
+            wall_loss_db=group.wall_loss_db,
+            interval_us=round(group.interval_s * 1_000_000),
+            first_us=self._first_us(place, chance),
+            ours=not isinstance(group, Foreign),
         )
 
     def _dev_eui(self, number: int) -> DevEui:

@@ -128,6 +128,8 @@ def _common(table: _Table, known: Mapping[str, Coordinates]) -> dict[str, Any]:
         "wall_loss_db": table.number("wall_loss_db", 0.0, 0, 60),
         "repeating": table.whole("repeating", 0, 0, count),
         "lorawan_1_1": table.whole("lorawan_1_1", 0, 0, count),
+        "joining": (joining := table.whole("joining", 0, 0, count)),
+        "class_c": table.whole("class_c", 0, 0, joining),
     }
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_right
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import orjson
 
 from gateway.model import UNDATED
+from gateway.store import wal
 from gateway.store.database import open_database, open_readonly
+from gateway.store.mending import open_mended
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gateway.model import Record
@@ -216,14 +219,21 @@ def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
 class CursorFile:
     """The file of all destinations' progress; belongs to the writer thread."""
 
-    def __init__(self, folder: Path, *, reading: bool = False) -> None:
-        """Open the file; `reading` beside whoever owns it."""
+    def __init__(self, folder: Path, *, reading: bool = False, expected: bool = False) -> None:
+        """Open the file; `reading` beside whoever owns it. `expected`: it was there before."""
         file = folder / FILE_NAME
-        self._db: sqlite3.Connection = (
-            open_readonly(file)
-            if reading
-            else open_database(file, "cursors", synchronous="NORMAL", page_size=PAGE_BYTES, any_thread=True)
-        )
+        self._path = file
+        self.damage = ""  # in words
+        self.has_forgotten = False  # who is not in it may have been, and has to get everything again
+        if reading:
+            self._db: sqlite3.Connection = open_readonly(file)
+        else:
+            # Commits that were not synced may be torn, one after the other: what is behind them SQLite does not see.
+            ahead = wal.wal_bytes(file)
+            torn = bool(ahead) and not wal.is_whole(ahead, PAGE_BYTES)
+            opened = open_mended(file, "cursors", expected=expected, synchronous="NORMAL", page_size=PAGE_BYTES)
+            self._db, self.damage = opened.db, opened.damage
+            self.has_forgotten = torn or opened.was_damaged
 
     def load(self, sink: str, epoch: str) -> Progress | None:
         """What a destination had settled, or None for one that is new to this log."""
@@ -236,36 +246,54 @@ class CursorFile:
         facts["corrected"] = tuple(facts.get("corrected", ()))
         return Progress(**facts)
 
+    def furthest(self, epoch: str) -> int:
+        """The last position that any destination has settled: it was given, whatever else is known."""
+        rows = self._db.execute("SELECT sink FROM cursor WHERE epoch=?", (epoch,)).fetchall()
+        found = [progress for (sink,) in rows if (progress := self.load(sink, epoch)) is not None]
+        return max([0, *(max(one.prefix, *(last for _, last in one.islands), 0) for one in found)])
+
     def save(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
         """Remember. A killed process finds it again, a power cut may go back about a second."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._put(epoch, progress)
-        self._db.execute("COMMIT")
+        with self._change():
+            self._put(epoch, progress)
 
     def _put(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
         self._db.executemany(
-            "INSERT INTO cursor VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body",
+            "INSERT INTO cursor (sink, epoch, body) VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body",
             [(sink, epoch, orjson.dumps(asdict(state)).decode()) for sink, state in progress],
         )
 
     def save_for_good(self, epoch: str, progress: Sequence[tuple[str, Progress]], losses: Sequence[Loss]) -> None:
         """Remember so that a power cut finds it too: what these positions held is about to be deleted."""
-        self._db.execute("PRAGMA synchronous = FULL")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._change(for_good=True):
             self._put(epoch, progress)
             self._db.executemany(
-                "INSERT INTO loss VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+                "INSERT INTO loss (sink, dev_eui, reason, first_f_cnt, last_f_cnt, records, since_us, until_us)"
+                " VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
                 " first_f_cnt=min(first_f_cnt, excluded.first_f_cnt), last_f_cnt=max(last_f_cnt, excluded.last_f_cnt),"
                 " records=records+excluded.records, since_us=min(since_us, excluded.since_us),"
                 " until_us=max(until_us, excluded.until_us)",
                 [astuple(loss) for loss in losses],
             )
+
+    @contextmanager
+    def _change(self, *, for_good: bool = False) -> Iterator[None]:
+        """A transaction; refused by the disk it leaves nothing open, neither itself nor a file that is only read."""
+        try:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if for_good else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
             self._db.execute("COMMIT")
-        finally:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            if isinstance(error, sqlite3.OperationalError):
+                fresh = open_database(
+                    self._path, "cursors", synchronous="NORMAL", page_size=PAGE_BYTES, any_thread=True
+                )
+                self._db.close()
+                self._db = fresh
+            raise
 
     def lost(self) -> dict[tuple[str, str], int]:
         """How many records were lost, by destination and reason."""
@@ -274,21 +302,20 @@ class CursorFile:
 
     def losses(self) -> list[Loss]:
         """Everything that was lost, by destination and device."""
-        return [Loss(*row) for row in self._db.execute("SELECT * FROM loss ORDER BY sink, dev_eui, reason")]
+        return [Loss(*row[:8]) for row in self._db.execute("SELECT * FROM loss ORDER BY sink, dev_eui, reason")]
 
     def refuse(self, sink: str, epoch: str, refused: Sequence[tuple[int, str]], utc_us: int) -> None:
         """Remember what a destination will never take, and why; within a bound, the oldest give way."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "INSERT OR REPLACE INTO dead_letter VALUES (?,?,?,?,?)",
-            [(sink, epoch, position, reason[:MOST_REASON], utc_us) for position, reason in refused],
-        )
-        self._db.execute(
-            "DELETE FROM dead_letter WHERE sink=?1 AND epoch=?2 AND position <= (SELECT position FROM dead_letter"
-            " WHERE sink=?1 AND epoch=?2 ORDER BY position DESC LIMIT 1 OFFSET ?3)",
-            (sink, epoch, MOST_DEAD_LETTERS),
-        )
-        self._db.execute("COMMIT")
+        with self._change():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO dead_letter (sink, epoch, position, reason, utc_us) VALUES (?,?,?,?,?)",
+                [(sink, epoch, position, reason[:MOST_REASON], utc_us) for position, reason in refused],
+            )
+            self._db.execute(
+                "DELETE FROM dead_letter WHERE sink=?1 AND epoch=?2 AND position <= (SELECT position FROM dead_letter"
+                " WHERE sink=?1 AND epoch=?2 ORDER BY position DESC LIMIT 1 OFFSET ?3)",
+                (sink, epoch, MOST_DEAD_LETTERS),
+            )
 
     def dead_letters(self, sink: str, epoch: str) -> list[tuple[int, str, int]]:
         """What a destination has refused: position, reason, when."""
@@ -300,16 +327,15 @@ class CursorFile:
         self, sink: str, epoch: str, delivered: Iterable[int], refused: Sequence[tuple[int, str]], utc_us: int
     ) -> None:
         """What became of dead letters that were sent once more: gone, or refused again for this reason."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "DELETE FROM dead_letter WHERE sink=? AND epoch=? AND position=?",
-            [(sink, epoch, position) for position in delivered],
-        )
-        self._db.executemany(
-            "UPDATE dead_letter SET reason=?, utc_us=? WHERE sink=? AND epoch=? AND position=?",
-            [(reason[:MOST_REASON], utc_us, sink, epoch, position) for position, reason in refused],
-        )
-        self._db.execute("COMMIT")
+        with self._change():
+            self._db.executemany(
+                "DELETE FROM dead_letter WHERE sink=? AND epoch=? AND position=?",
+                [(sink, epoch, position) for position in delivered],
+            )
+            self._db.executemany(
+                "UPDATE dead_letter SET reason=?, utc_us=? WHERE sink=? AND epoch=? AND position=?",
+                [(reason[:MOST_REASON], utc_us, sink, epoch, position) for position, reason in refused],
+            )
 
     def close(self) -> None:
         """Close the file."""

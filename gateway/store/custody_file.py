@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.store.log import sync_folder
+from gateway.store.quarantine import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

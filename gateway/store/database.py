@@ -11,11 +11,14 @@ Three kinds of file share the data folder, because they must not share a fate:
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
+import stat
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from gateway.errors import DiskTrouble, StorageError
+from gateway.store.sums import keep_sums, row_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +26,14 @@ if TYPE_CHECKING:
 
 class NewerFormat(StorageError):  # noqa: N818 - says what it is
     """A file was written by a newer version of the gateway: nothing about it is changed."""
+
+
+class Damaged(StorageError):  # noqa: N818 - says what it is
+    """A file is no database any more, or not one of its kind."""
+
+
+class NotOurs(StorageError):  # noqa: N818 - says what it is
+    """A file is there and sound, for all we know, but this user may not touch it: a person has to act."""
 
 
 BUSY_TIMEOUT_S = 10.0  # a command and the daemon write the registry in turn; each holds it for milliseconds
@@ -33,19 +44,62 @@ def open_database(
 ) -> sqlite3.Connection:
     """A connection in autocommit mode to an up-to-date database of this kind; made when missing.
 
-    StorageError when it cannot be opened, is damaged, or was written by a newer version.
+    DiskTrouble when the disk refuses, NewerFormat when a newer version wrote it, else StorageError: somebody has to
+    give the file back to the gateway (`NotOurs`), or it is damaged (`Damaged`).
     """
+    refuse_what_is_no_file(path)
+    refuse_what_is_not_ours(path)
     try:
         connection = _connect(path, synchronous, page_size, any_thread=any_thread)
-        migrate(connection, kind, path)
+        try:
+            migrate(connection, kind, path)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.OperationalError as error:
-        kind_of_error = DiskTrouble if is_disk_trouble(error) else StorageError
-        raise kind_of_error(
-            f"{path} cannot be opened: {error}", hint=f"check that the folder {path.parent} exists and may be written"
-        ) from error
+        raise _explained(path, error) from error
     except sqlite3.DatabaseError as error:
-        raise StorageError(f"{path} is damaged: {error}", hint="move it away to start with an empty one") from error
+        raise Damaged(f"{path} is damaged: {error}", hint="move it away to start with an empty one") from error
     return connection
+
+
+def _explained(path: Path, error: sqlite3.OperationalError) -> StorageError:
+    """Why SQLite cannot work with a file: it tells permissions from a disk that refuses as little as from a folder."""
+    if is_disk_trouble(error):
+        refuse_what_is_not_ours(path)
+        return DiskTrouble(
+            f"{path} cannot be opened: {error}", hint=f"check that the folder {path.parent} exists and may be written"
+        )
+    return Damaged(f"{path} is damaged: {error}", hint="move it away to start with an empty one")
+
+
+def refuse_what_is_not_ours(path: Path) -> None:
+    """NotOurs when this process lacks the permission to read and write the file, or one that SQLite keeps beside it."""
+    # Asked, not tried: to close a file that SQLite has open elsewhere in this process would let go of its locks.
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if not file.exists() or os.access(file, os.R_OK | os.W_OK):
+            continue
+        if os.access(file, os.R_OK) and os.statvfs(file).f_flag & os.ST_RDONLY:
+            continue
+        raise NotOurs(
+            f"{file} may not be read and written by this user",
+            hint=f"give it to the gateway: chown --reference={path.parent} {file} && chmod 600 {file}",
+        )
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """Damaged when something else than a file lies there: a folder, a pipe, a link to nowhere. Nothing is fine."""
+    if not os.path.lexists(path):
+        return
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:
+            raise
+        is_file = False
+    if not is_file:
+        raise Damaged(f"{path} is no file", hint="move it away to start with an empty one")
 
 
 def is_disk_trouble(error: Exception) -> bool:
@@ -62,10 +116,22 @@ _DISK_WORDS = ("disk is full", "disk I/O error", "readonly", "read-only", "unabl
 
 def _connect(path: Path, synchronous: str, page_size: int, *, any_thread: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=not any_thread)
-    connection.execute(f"PRAGMA page_size = {page_size}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.create_function("row_digest", -1, row_digest, deterministic=True)
+        connection.execute(f"PRAGMA page_size = {page_size}")
+        # Refused, SQLite says so in the answer alone and goes on with a rollback journal. The end of such a commit is
+        # that the journal is removed, and nothing makes the removal durable: a power cut would undo what was promised.
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal" and str(path) != ":memory:":
+            raise sqlite3.OperationalError("disk I/O error: it takes no write-ahead log")  # noqa: TRY301
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # What may not be written just now is opened for reading without a word, and would stay so for good.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -95,6 +161,7 @@ def migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
         for step in steps[found:]:
             for statement in _statements(step.read_text(encoding="utf-8")):
                 connection.execute(statement)
+        keep_sums(connection)
         connection.execute(f"PRAGMA user_version = {len(steps)}")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -72,14 +72,32 @@ class DeviceRow:
         return self.session.f_cnt_up if self.session else None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a data folder where there is none; StorageError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_used(folder, error) from error
+
+
+def cannot_be_used(folder: Path, error: OSError) -> StorageError:
+    """What to tell of a folder that refuses."""
+    kind = DiskTrouble if is_disk_trouble(error) else StorageError
+    return kind(
+        f"{folder} cannot be used as data folder: {error.strerror}",
+        hint="run as the gateway's user (or root), or set store.path to a folder you may write",
+    )
+
+
 def copy_registry(folder: Path, to: Path, file_name: str = FILE_NAME) -> None:
     """Bring what people entered to another folder, from a file that can perhaps only be read."""
     for suffix in ("", "-wal"):
         source, target = folder / (file_name + suffix), to / (file_name + suffix)
         target.unlink(missing_ok=True)
-        if source.is_file():
-            target.write_bytes(source.read_bytes())
-            target.chmod(0o600)
+        with suppress(OSError):  # where nothing can be read, nobody is known
+            content = source.read_bytes()
+            target.touch(mode=0o600)
+            target.write_bytes(content)
     (to / (file_name + "-shm")).unlink(missing_ok=True)
 
 
@@ -100,17 +118,14 @@ class DeviceRegistry:
     @classmethod
     def open(cls, folder: Path, *, any_thread: bool = False) -> Self:
         """Open the registry of a data folder, making both when missing; StorageError when that fails."""
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / FILE_NAME
-            # Keys lie in this file, so nobody else may read it; SQLite gives its WAL the same mode.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            kind = DiskTrouble if is_disk_trouble(error) else StorageError
-            raise kind(
-                f"{folder} cannot be used as data folder: {error.strerror}",
-                hint="run as the gateway's user (or root), or set store.path to a folder you may write",
-            ) from error
+        path = folder / FILE_NAME
+        make_folder(folder)
+        if not os.path.lexists(path):
+            try:
+                # Keys lie in this file, so nobody else may read it; SQLite gives its WAL the same mode.
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise cannot_be_used(folder, error) from error
         return cls(open_database(path, "devices", any_thread=any_thread))
 
     def close(self) -> None:
@@ -137,10 +152,10 @@ class DeviceRegistry:
             for entry in entries:
                 self._insert(entry, revision)
 
-    def add_missing(self, entries: Sequence[tuple[Device, Session]]) -> None:
+    def add_missing(self, entries: Sequence[NewDevice]) -> None:
         """Enter those that are not known yet."""
         known = {dev_eui for (dev_eui,) in self._db.execute("SELECT dev_eui FROM device")} if entries else set()
-        missing = [NewDevice(device, session) for device, session in entries if device.dev_eui not in known]
+        missing = [entry for entry in entries if entry.device.dev_eui not in known]
         if missing:
             self.add_all(missing)
 
@@ -189,7 +204,7 @@ class DeviceRegistry:
         with self._change() as revision:
             if not self._db.execute("DELETE FROM device WHERE dev_eui=?", (bytes(dev_eui),)).rowcount:
                 raise DeviceUnknown(dev_eui)
-            self._db.execute("INSERT INTO removed VALUES (?,?)", (revision, bytes(dev_eui)))
+            self._db.execute("INSERT INTO removed (revision, dev_eui) VALUES (?,?)", (revision, bytes(dev_eui)))
 
     # --- what is known
 
@@ -267,7 +282,7 @@ class DeviceRegistry:
                 "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery) WHERE dev_eui=?", seen_joined
             )
             self._db.execute("DELETE FROM checkpoint")
-            self._db.execute("INSERT INTO checkpoint VALUES (?,?)", (epoch, position))
+            self._db.execute("INSERT INTO checkpoint (epoch, position) VALUES (?,?)", (epoch, position))
         except BaseException:
             self._db.execute("ROLLBACK")
             raise

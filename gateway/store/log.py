@@ -28,24 +28,39 @@ import logging
 import os
 import secrets
 import sqlite3
-from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import orjson
-
-from gateway.errors import StorageError
-from gateway.store.database import NewerFormat, is_disk_trouble, open_database, open_readonly
+from gateway.errors import DiskTrouble, StorageError
+from gateway.store.database import NewerFormat, NotOurs, is_disk_trouble, open_readonly, refuse_what_is_not_ours
+from gateway.store.part import (
+    PAGE_BYTES,
+    Books,
+    Holdings,
+    PartFile,
+    Tally,
+    UnopenedFrame,
+    connect,
+    key_name,
+    make_part,
+    part_files,
+    part_path,
+)
+from gateway.store.quarantine import BESIDE, set_aside, sync_file, sync_folder
+from gateway.store.reader import LogReader
 from gateway.store.records import decode
-from gateway.store.salvage import records_in_wal, salvage, wal_bytes
-from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
+from gateway.store.salvage import Salvaged, behind_damage, salvaged_from
+from gateway.store.seals import RECORD, UNOPENED
+from gateway.store.wal import mend, wal_bytes, wal_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.model import Stamp
-    from gateway.store.seals import Seal, SealRing
+    from gateway.store.seals import SealRing
 
 log = logging.getLogger(__name__)
 
@@ -53,62 +68,8 @@ MAX_PART_BYTES = 64 << 20  # deletion and damage come in units of this
 MIN_PART_BYTES = 1 << 20
 PARTS_WITHIN_LIMIT = 16  # so that deleting one frees a sixteenth of the limit
 SKIP_AFTER_DAMAGE = 10_000_000  # more positions than a part can hold: what a lost part held is never used again
-PAGE_BYTES = 512
 
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The books of the way up: heard = filtered + stored + dropped.
-
-    What is read again later (keys or a codec came) goes through the line once more: it counts as heard once more, with
-    `reread` beside it, and as stored. Moved over from `filtered` instead, counters would run backwards, and yesterday's
-    balance would no longer be what was told. `heard - reread` is what the air brought.
-    """
-
-    heard: int = 0
-    stored: int = 0
-    filtered: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    unopened_kept: int = 0
-    reread: int = 0
-
-    @property
-    def balance(self) -> int:
-        """Zero when the books are right."""
-        return self.heard - self.stored - sum(self.filtered.values()) - sum(self.dropped.values())
-
-    def plus(self, other: Tally) -> Tally:
-        """Both together."""
-        return Tally(
-            self.heard + other.heard,
-            self.stored + other.stored,
-            _sum(self.filtered, other.filtered),
-            _sum(self.dropped, other.dropped),
-            self.unopened_kept + other.unopened_kept,
-            self.reread + other.reread,
-        )
-
-    def to_json(self) -> str:
-        """For the part's row."""
-        return orjson.dumps(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """From the part's row."""
-        return cls(**orjson.loads(text))
-
-
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
-
-
-@dataclass(frozen=True, slots=True)
-class UnopenedFrame:
-    """A frame that found no session, as it is kept."""
-
-    dev_addr: int | None
-    reason: str
-    body: bytes
+_ERRORS = (sqlite3.Error, StorageError, OSError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,51 +83,6 @@ class Damage:
     def plus(self, other: Damage) -> Damage:
         """Both together."""
         return Damage(self.parts + other.parts, self.salvaged + other.salvaged, self.lost + other.lost)
-
-
-@dataclass(frozen=True, slots=True)
-class PartFile:
-    """A part on disk."""
-
-    path: Path
-    first_position: int
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """With its write-ahead log."""
-        return sum(_size(self.path.with_name(self.path.name + suffix)) for suffix in ("", "-wal", "-shm"))
-
-    def unlink(self) -> None:
-        """Remove the part and what SQLite keeps beside it, and make the removal durable."""
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        sync_folder(self.path.parent)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names created or removed in a folder durable: a rename without it can vanish."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def part_files(folder: Path) -> list[PartFile]:
-    """The parts of a log, oldest first. Other names in the folder are left alone."""
-    found = [
-        PartFile(path, int(path.stem))
-        for path in folder.glob("*.sqlite3")
-        if path.stem.isdecimal() and path.is_file() and not path.is_symlink()
-    ]
-    return sorted(found, key=lambda part: part.first_position)
 
 
 class RecordLog:
@@ -183,189 +99,282 @@ class RecordLog:
         self.head = 0  # the last position given
         self._seals = seals
         self._db: sqlite3.Connection | None = None
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_room()
         self._open_last()
-        self._finish_removals()
+        self._look_at_closed_parts()
 
     # --- opening
 
+    def _make_room(self) -> None:
+        """The folder, with nothing in it that has the name of a part and is no file."""
+        data_folder = self.folder.parent
+        if os.path.lexists(self.folder) and (self.folder.is_symlink() or not self.folder.is_dir()):
+            log.warning("%s is no folder, and is now in %s", self.folder, set_aside(self.folder, data_folder))
+            self.damage = self.damage.plus(Damage(parts=1))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for thing in self.folder.glob("*.sqlite3"):
+            if thing.stem.isdecimal() and (thing.is_symlink() or not thing.is_file()):
+                log.warning("%s is no file, and is now in %s", thing, set_aside(thing, data_folder))
+                self.damage = self.damage.plus(Damage(parts=1))
+
     def _open_last(self) -> None:
         """Go on in the newest part that can be opened, mend or move aside what cannot; make the first one."""
-        skip_to = 0
+        self._finish_mending()
+        beyond = 0
         for part in reversed(part_files(self.folder)):
-            ours = bool(self._seals.names_for(part.first_position))
-            try:
-                opened = self._go_on_in(part)
-            except (sqlite3.Error, StorageError, OSError, TypeError, ValueError) as error:
-                if isinstance(error, NewerFormat) or is_disk_trouble(error):
-                    raise
-                if not self._mend(part, error):
-                    skip_to = max(skip_to, part.first_position + SKIP_AFTER_DAMAGE) if ours else skip_to
-                    continue
-                opened = True
-            if not opened:
-                part.unlink()  # cut off while it was made: it never held anything
+            if not part.bytes_on_disk and not self._seals.names_for(part.first_position):
+                part.unlink()  # what a version before this one left when it was cut off while making a part
                 continue
-            if skip_to:
+            try:
+                self._go_on_in(part)
+            except _ERRORS as error:
                 self.close()
-                self._begin_part(skip_to)
+                if _is_no_damage(error):
+                    raise
+                beyond = max(beyond, self._mend(part, error))
+                if not part.path.exists():
+                    continue
+                self._go_on_in(part)
+            beyond = max(beyond, self._missing_parts())
+            if beyond:
+                self.close()
+                self._begin_part(beyond)
             return
         self.epoch = self.epoch or secrets.token_hex(4)
-        self._begin_part(max(1, skip_to))
+        self._begin_part(max(1, beyond, self._missing_parts()))
 
-    def _go_on_in(self, part: PartFile) -> bool:
-        """Open a part for writing; False when it was never finished being made, an error when it is damaged."""
+    def _go_on_in(self, part: PartFile) -> None:
+        """Open a part for writing; an error when it is damaged."""
+        self._mend_bits(part)
         wal = wal_bytes(part.path)  # before SQLite has made up its mind about it
-        db = self._connect(part.path)
+        db = connect(part.path)
         try:
-            made = db.execute("SELECT epoch, first_position FROM part").fetchone()
-            if made is None:
-                return _closed(db)
-            epoch, first = made
-            seal = self._seals.of(_key_name(epoch, first))
+            epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
+            seal = self._seals.of(key_name(epoch, first))
             if seal is None or first != part.first_position:
                 raise ValueError("its key is not here: it belongs to another store, or was forgotten")  # noqa: TRY301
             last = db.execute("SELECT max(position) FROM record").fetchone()[0]
-            tally = Tally.from_json(db.execute("SELECT body FROM tally").fetchone()[0])
+            books = Books.opened(db.execute("SELECT body FROM tally").fetchone()[0], seal)
+            head = first - 1 if last is None else last
+            if books.head is not None and books.head > head:
+                raise ValueError(f"it ends at record {head}, and held more, up to {books.head}")  # noqa: TRY301
         except BaseException:
             db.close()
             raise
         self._db, self._part, self._seal, self._wrote_bytes = db, part, seal, part.bytes_on_disk
-        self.epoch, self.tally = epoch, tally
-        self.head = first - 1 if last is None else last
-        self._take_in(records_in_wal(wal, seal, PAGE_BYTES, self.head))
-        return True
+        self.epoch, self.tally, self.head = epoch, books.tally, head
+        self._seals.confirm(key_name(epoch, first))
+        self._take_in(behind_damage(wal, seal, self.head))
+        if wal:  # into the part: what is left of it could only be damaged, or taken for something it is not
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _take_in(self, ahead: Mapping[int, bytes]) -> None:
-        """Records that were durable and that SQLite does not see: a bit flipped before them in the write-ahead log."""
-        if not ahead:
+    def _mend_bits(self, part: PartFile) -> None:
+        if mended := mend(part.path, PAGE_BYTES):
+            log.warning("%d wrong bits in the write-ahead log of part %s are right again", mended, part.path.name)
+
+    def _take_in(self, ahead: Salvaged) -> None:
+        """Records that were durable and that SQLite does not see: damage before them in the write-ahead log."""
+        head = max([0, *ahead.records, *([ahead.books.head or 0] if ahead.books else [])])
+        if head <= self.head:
             return
-        log.warning("%d records were behind a damaged place of the write-ahead log and are back", len(ahead))
-        db, tally = self._open_db(), self.tally.plus(Tally(heard=len(ahead), stored=len(ahead)))
+        given = range(self.head + 1, head + 1)
+        gone = set(given) - ahead.records.keys()
+        log.warning("%d records were behind a damaged place of the write-ahead log and are back", len(ahead.records))
+        tally, told = (ahead.books.tally, ahead.books.head or 0) if ahead.books else (self.tally, self.head)
+        tally = tally.plus(_stored(max(0, head - told)))
+        sealed = {**ahead.records, **{at: self._seal.seal(RECORD, at, b"") for at in gone}}
+        db = self._open_db()
         db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO record VALUES (?,?)", sorted(ahead.items()))
-        db.execute("UPDATE tally SET body=?", (tally.to_json(),))
+        db.executemany("INSERT INTO record VALUES (?,?)", ((at, sealed[at]) for at in given))
+        db.execute("UPDATE tally SET body=?", (Books(tally, head).sealed(self._seal),))
         db.execute("COMMIT")
-        self.tally, self.head = tally, max(ahead)
-        self.damage = self.damage.plus(Damage(salvaged=len(ahead)))
-
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        return open_database(path, "log", page_size=PAGE_BYTES, any_thread=True)
+        self.tally, self.head = tally, head
+        self.damage = self.damage.plus(Damage(salvaged=len(ahead.records), lost=len(gone)))
 
     def _begin_part(self, first_position: int) -> None:
-        """Make a new last part. It counts once its first row is durable; cut off before that, it is made again."""
-        path = self.folder / f"{first_position:012d}.sqlite3"
-        if path.exists():
-            self._move_aside(PartFile(path, first_position))  # not one of our parts, or it would have been opened
-        seal = self._seals.make(_key_name(self.epoch, first_position))
-        self._db = self._make(path, first_position, self.tally)
-        sync_folder(self.folder)
-        self._part, self._seal, self._wrote_bytes = PartFile(path, first_position), seal, 0
-        self.head = first_position - 1
+        """Make a new last part: first its key, then the file, then the note that there is such a file."""
+        path, key = part_path(self.folder, first_position), key_name(self.epoch, first_position)
+        seal = self._seals.make(key)
+        make_part(path, (self.epoch, self.gateway_eui, first_position), Books(self.tally, first_position - 1), seal)
+        self._go_on_in(PartFile(path, first_position))
 
-    def _make(self, path: Path, first_position: int, tally: Tally) -> sqlite3.Connection:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        db = self._connect(path)
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT INTO part VALUES (?,?,?)", (self.epoch, self.gateway_eui, first_position))
-        db.execute("INSERT INTO tally VALUES (1,?)", (tally.to_json(),))
-        db.execute("COMMIT")
-        return db
+    def go_beyond(self, position: int) -> None:
+        """This position was given once, whatever the log says: the next one is none that was ever given."""
+        if position <= self.head:
+            return
+        log.warning("the log ends at record %d, and there was a record %d: the end is lost", self.head, position)
+        self.damage = self.damage.plus(Damage(parts=1, lost=position - self.head))
+        self.close()
+        self._begin_part(position + 1 + SKIP_AFTER_DAMAGE)
 
-    def _finish_removals(self) -> None:
-        """A part whose key is gone was being deleted when the process ended."""
+    def _missing_parts(self) -> int:
+        """Parts that were made, and that nobody has removed in order: where positions have to go on, 0 where they may.
+
+        Their keys go, so that this is said once.
+        """
+        beyond, there = 0, {part.first_position for part in part_files(self.folder)}
+        for first_position in self._seals.made_firsts() - there:
+            log.warning("log part %s is gone, and its records with it", part_path(self.folder, first_position).name)
+            self.damage = self.damage.plus(Damage(parts=1))
+            if first_position > self.head:
+                beyond = max(beyond, first_position + SKIP_AFTER_DAMAGE)
+            for name in self._seals.names_for(first_position):
+                self._seals.forget(name)
+        return beyond
+
+    def _look_at_closed_parts(self) -> None:
+        """Strangers are moved aside, and removals finished: of a part whose key is gone nothing can be read."""
         for part in self.closed_parts:
-            if not self._seals.names_for(part.first_position) and self._is_ours(part):
-                part.unlink()
+            epoch, first = self._label(part)
+            if epoch == self.epoch and first == part.first_position:
+                if self._seals.of(key_name(epoch, first)) is None:
+                    part.unlink()
+            else:
+                self._mend(part, ValueError("it belongs to another store, or to another place"))
 
-    def _is_ours(self, part: PartFile) -> bool:
+    def _label(self, part: PartFile) -> tuple[str, int]:
+        """Which log a part belongs to, and where in it; nonsense for one that cannot be read."""
         try:
             with closing(open_readonly(part.path)) as db:
-                row = db.execute("SELECT epoch FROM part").fetchone()
-        except sqlite3.Error:
-            return False
-        return row is not None and row[0] == self.epoch
+                epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
+        except _ERRORS as error:
+            if not is_disk_trouble(error):
+                return "", 0
+            refuse_what_is_not_ours(part.path)
+            raise DiskTrouble(f"{part.path} cannot be opened: {error}") from error
+        return epoch, first
 
     # --- damage
 
-    def _mend(self, part: PartFile, error: Exception) -> bool:
-        """Move a damaged part aside and go on in a new one with what could be salvaged; False when nothing could."""
-        kept, key = self._salvaged(part)
-        aside = self._move_aside(part)
-        log.warning(
-            "log part %s is damaged (%s): %d records salvaged, the file is in %s",
-            part.path.name,
-            error,
-            len(kept),
-            aside,
-        )
-        self.damage = self.damage.plus(Damage(parts=1, salvaged=len(kept)))
-        if not kept or key is None:
-            return False
-        self.epoch = key.partition("-")[0]
-        self._rebuild(part, kept)
-        return self._go_on_in(part)
+    def mend(self, first_position: int) -> None:
+        """A part was found damaged, or to have holes: put everything in its place that can be salvaged.
 
-    def mend_closed(self, first_position: int) -> None:
-        """A part that is only read was found damaged: put what can be salvaged in its place."""
+        Where that is no more than SQLite reads by itself nothing is done: the holes are what is lost.
+        """
         part = next((one for one in part_files(self.folder) if one.first_position == first_position), None)
-        if part is None or part == self._part:
+        if part is None:
             return
-        kept, key = self._salvaged(part)
-        aside = self._move_aside(part)
-        log.warning("log part %s is damaged: %d records salvaged, file in %s", part.path.name, len(kept), aside)
-        self.damage = self.damage.plus(Damage(parts=1, salvaged=len(kept)))
-        if kept and key is not None:
-            self._rebuild(part, kept)
+        is_last = part == self._part
+        if is_last:
+            self.close()
+        if not self._gives_all(part):
+            beyond = self._mend(part, ValueError("it cannot be read to its end"))
+            if is_last:
+                self._go_on_beyond(beyond)
+        elif is_last:
+            self._go_on_in(part)
 
-    def _salvaged(self, part: PartFile) -> tuple[dict[int, bytes], str | None]:
-        """The sealed records of a part that still open, and the name of its key."""
-        for key in self._seals.names_for(part.first_position):
-            seal = self._seals.of(key)
-            if seal is not None:
-                found = salvage(part.path, seal, PAGE_BYTES)
-                if found[RECORD]:
-                    return found[RECORD], key
-        return {}, None
+    def _go_on_beyond(self, first_position: int) -> None:
+        """After the last part was mended, or moved aside with all it held."""
+        self._open_last()
+        if self.head < first_position - 1:
+            self.close()
+            self._begin_part(first_position)
 
-    def _rebuild(self, part: PartFile, kept: Mapping[int, bytes]) -> None:
-        """Write a part anew with these sealed records; it takes its place in one step."""
-        fresh = part.path.with_name(part.path.name + ".mended")
-        fresh.unlink(missing_ok=True)
-        tally = self.tally if self.tally.heard else Tally(heard=max(kept), stored=max(kept))
-        db = self._make(fresh, part.first_position, tally)
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO record VALUES (?,?)", sorted(kept.items()))
-        db.execute("COMMIT")
-        db.execute("PRAGMA journal_mode = DELETE")  # so that one rename moves all of it
-        db.close()
-        fresh.replace(part.path)
-        sync_folder(self.folder)
+    def _gives_all(self, part: PartFile) -> bool:
+        seal, visible = self._seals.of(key_name(*self._label(part))), list[int]()
+        if seal is None:
+            return False
+        try:
+            with closing(open_readonly(part.path)) as db:
+                for position, sealed in db.execute("SELECT position, body FROM record ORDER BY position"):
+                    seal.open(RECORD, position, sealed)
+                    visible.append(position)
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+            if is_disk_trouble(error):
+                raise
+            return False
+        in_order = all(one < other for one, other in pairwise(visible))
+        return in_order and salvaged_from(part, self._seals)[0].records.keys() <= {*visible}
 
-    def _move_aside(self, part: PartFile) -> Path:
-        aside = self.folder.parent / "quarantine"
-        aside.mkdir(mode=0o700, exist_ok=True)
-        for suffix in ("", "-wal", "-shm"):
-            file = part.path.with_name(part.path.name + suffix)
-            if file.exists():
-                file.replace(aside / file.name)
-        sync_folder(self.folder)
-        return aside
+    def _mend(self, part: PartFile, error: Exception) -> int:
+        """Move a damaged part aside, and put what could be salvaged in its place, if anything.
+
+        The position where the log may go on: above all that the part can have held; 0 when it never was ours.
+        """
+        found, key = salvaged_from(part, self._seals)
+        seal = self._seals.of(key) if key is not None else None
+        if key is not None and seal is not None and (found.records or found.unopened or found.books):
+            self.epoch = self.epoch or key.partition("-")[0]
+            end = self._end_of(part, found)
+            books = found.books or Books(self._tally_before(part).plus(_stored(end + 1 - part.first_position)), end)
+            gone = set(range(part.first_position, end + 1)) - found.records.keys()
+            holds = Holdings({**found.records, **{at: seal.seal(RECORD, at, b"") for at in gone}}, found.unopened)
+            row = (key.partition("-")[0], self.gateway_eui, part.first_position)
+            make_part(_mended(part), row, Books(books.tally, end), seal, holds)
+            self.damage = self.damage.plus(Damage(lost=len(gone)))
+            beyond = end + 1 + SKIP_AFTER_DAMAGE
+        else:
+            beyond = part.first_position + SKIP_AFTER_DAMAGE if key is not None else 0
+        aside = set_aside(part.path, self.folder.parent)
+        self._finish_mending()
+        if not part.path.exists() and key is not None:
+            self._seals.forget(key)
+        log.warning(
+            "log part %s is damaged (%s): %d records are salvaged, the file is in %s",
+            part.path.name, error, len(found.records), aside,
+        )  # fmt: skip
+        self.damage = self.damage.plus(Damage(parts=1, salvaged=len(found.records)))
+        return beyond
+
+    def _end_of(self, part: PartFile, found: Salvaged) -> int:
+        """The last position that a damaged part is known to have held."""
+        known = [part.first_position - 1, *found.records, *([found.books.head or 0] if found.books else [])]
+        following = next(
+            (o.first_position for o in part_files(self.folder) if o.first_position > part.first_position), 0
+        )
+        between = (following - part.first_position) % SKIP_AFTER_DAMAGE if following else 0
+        return max([*known, part.first_position + between - 1])
+
+    def _finish_mending(self) -> None:
+        """What is mended takes its place once the damaged file has left it; a start after a crash goes on here."""
+        for fresh in self.folder.glob(f"*{_MENDED}"):
+            place = fresh.with_name(fresh.name.removesuffix(_MENDED))
+            if any(os.path.lexists(place.with_name(place.name + suffix)) for suffix in BESIDE):
+                set_aside(place, self.folder.parent)
+            fresh.replace(place)
+            sync_folder(self.folder)
+
+    def _tally_before(self, part: PartFile) -> Tally:
+        """The books as they were when the part before this one was closed."""
+        for other in reversed(part_files(self.folder)):
+            if other.first_position >= part.first_position:
+                continue
+            with suppress(*_ERRORS), closing(open_readonly(other.path)) as db:
+                epoch, first, body = db.execute("SELECT epoch, first_position, body FROM part, tally").fetchone()
+                if (seal := self._seals.of(key_name(epoch, first))) is not None:
+                    return Books.opened(body, seal).tally
+        return Tally()
 
     # --- writing
 
     def append(self, bodies: Sequence[bytes], unopened: Sequence[UnopenedFrame], counts: Tally) -> int:
         """Commit records, unopened frames and counts together; the first record's position. Durable on return."""
-        if self._wrote_bytes >= self.part_bytes:
+        if self._wrote_bytes >= self.part_bytes and self.head >= self._part.first_position:
             self.rotate()
+        try:
+            return self._append(bodies, unopened, counts)
+        except sqlite3.DatabaseError as error:
+            if is_disk_trouble(error):
+                raise
+            self._leave_damaged_part(error)
+            return self._append(bodies, unopened, counts)
+
+    def _leave_damaged_part(self, error: Exception) -> None:
+        """Damage that only an insertion meets: mend the part, and go on in the next."""
+        self.close()
+        self._go_on_beyond(self._mend(self._part, error))
+
+    def _append(self, bodies: Sequence[bytes], unopened: Sequence[UnopenedFrame], counts: Tally) -> int:
         db, tally, first = self._open_db(), self.tally.plus(counts), self.head + 1
+        books = Books(tally, self.head + len(bodies)).sealed(self._seal)
         sealed = [(number, self._seal.seal(RECORD, number, body)) for number, body in enumerate(bodies, first)]
         db.execute("BEGIN IMMEDIATE")
         try:
             db.executemany("INSERT INTO record VALUES (?,?)", sealed)
             if unopened:
                 self._append_unopened(db, unopened)
-            db.execute("UPDATE tally SET body=?", (tally.to_json(),))
+            db.execute("UPDATE tally SET body=?", (books,))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -388,7 +397,8 @@ class RecordLog:
 
     def rotate(self) -> None:
         """Close the last part for good and begin the next."""
-        self.close()  # checkpoints the write-ahead log into the file
+        self._open_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.close()
         self._begin_part(self.head + 1)
 
     def reopen(self) -> None:
@@ -400,6 +410,9 @@ class RecordLog:
         self.close()
         self._open_last()
         self._open_db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        sync_file(
+            wal_path(self._part.path)
+        )  # SQLite does not: half of what is gone from it would hide the part's pages
 
     def _open_db(self) -> sqlite3.Connection:
         if self._db is None:
@@ -435,7 +448,7 @@ class RecordLog:
                 position, sealed = db.execute(
                     "SELECT position, body FROM record ORDER BY position DESC LIMIT 1"
                 ).fetchone()
-                seal = self._seals.of(_key_name(epoch, first))
+                seal = self._seals.of(key_name(epoch, first))
                 return None if seal is None else decode(seal.open(RECORD, position, sealed)).heard
             except (sqlite3.Error, TypeError, ValueError):
                 return None
@@ -457,140 +470,28 @@ class RecordLog:
         """Every record after a position, oldest first; None for one that is damaged."""
         reader = LogReader(self.folder, self._seals)
         with closing(reader):
-            while batch := reader.read(position, 1000, self.head):
+            while True:
+                batch = reader.read(position, 1000, self.head)
+                if reader.damaged:
+                    self.mend(reader.damaged.pop())
+                    continue
+                if not batch:
+                    return
                 yield from batch
                 position = batch[-1][0]
 
 
-def _key_name(epoch: str, first_position: int) -> str:
-    return f"{epoch}-{first_position:012d}"
+_MENDED = ".mended"
 
 
-def _closed(db: sqlite3.Connection) -> bool:
-    db.close()
-    return False
+def _mended(part: PartFile) -> Path:
+    return part.path.with_name(part.path.name + _MENDED)
 
 
-class LogReader:
-    """Reads records by position, from whichever part holds them."""
+def _is_no_damage(error: Exception) -> bool:
+    """Whether no file may be moved aside for this: it is sound, for all that is known."""
+    return isinstance(error, NewerFormat | NotOurs) or is_disk_trouble(error)
 
-    def __init__(self, folder: Path, seals: SealRing) -> None:
-        self._folder = folder
-        self._seals = seals
-        self._opened: tuple[PartFile, sqlite3.Connection, Seal | None] | None = None
-        self._closed: tuple[PartFile, int] | None = None  # the part read last, and its last position: no longer written
-        self.damaged: set[int] = set()  # first positions of parts whose file, not only a record, is damaged
 
-    def read(self, after: int, limit: int, head: int) -> list[tuple[int, bytes | None]]:
-        """Up to `limit` records with positions in (after, head], in order; None for a body that is damaged.
-
-        Positions that no part holds are left out. Empty when nothing is there.
-        """
-        if self._closed is not None:  # a backlog goes on where it was: no need to look at the folder for each batch
-            part, last = self._closed
-            if part.first_position - 1 <= after < last and (rows := self._rows(part, after, limit, min(last, head))):
-                return rows
-        parts = part_files(self._folder)
-        for index, part in enumerate(parts):
-            is_closed = index + 1 < len(parts)
-            last = parts[index + 1].first_position - 1 if is_closed else head
-            if last <= after or part.first_position > head:
-                continue
-            rows = self._rows(part, max(after, part.first_position - 1), limit, min(last, head))
-            if rows:
-                self._closed = (part, last) if is_closed else None
-                return rows
-        return []
-
-    def _rows(self, part: PartFile, after: int, limit: int, last: int) -> list[tuple[int, bytes | None]]:
-        try:
-            db, seal = self._part(part)
-            rows = db.execute(
-                "SELECT position, body FROM record WHERE position > ? AND position <= ? ORDER BY position LIMIT ?",
-                (after, last, limit),
-            ).fetchall()
-        except (sqlite3.Error, TypeError, ValueError) as error:
-            self.close()
-            if part.path.exists():
-                self.damaged.add(part.first_position)
-                log.warning("log part %s cannot be read: %s", part.path.name, error)
-                return [(number, None) for number in range(after + 1, min(last, after + limit) + 1)]
-            return []
-        return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
-
-    def _body(self, seal: Seal | None, number: int, sealed: bytes, kind: bytes = RECORD) -> bytes | None:
-        if seal is None:
-            return None
-        try:
-            return seal.open(kind, number, sealed)
-        except DamagedRecord:
-            return None
-
-    def _part(self, part: PartFile) -> tuple[sqlite3.Connection, Seal | None]:
-        if self._opened is not None and self._opened[0] == part:
-            return self._opened[1:]
-        self.close()
-        db = open_readonly(part.path)
-        try:
-            epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
-        except BaseException:
-            db.close()
-            raise
-        self._opened = (part, db, self._seals.of(_key_name(epoch, first)))
-        return self._opened[1:]
-
-    def read_back(self, before: int, limit: int) -> list[tuple[int, bytes | None]]:
-        """Up to `limit` records with positions below `before`, newest first. Empty when nothing is there."""
-        for part in reversed(part_files(self._folder)):
-            if part.first_position >= before:
-                continue
-            try:
-                db, seal = self._part(part)
-                rows = db.execute(
-                    "SELECT position, body FROM record WHERE position < ? ORDER BY position DESC LIMIT ?",
-                    (before, limit),
-                ).fetchall()
-            except (sqlite3.Error, TypeError, ValueError):
-                self.close()
-                continue
-            if rows:
-                return [(number, self._body(seal, number, sealed)) for number, sealed in rows]
-        return []
-
-    def unopened(self) -> Iterator[tuple[str, bytes]]:
-        """Every frame that was kept unopened: why, and its bytes. Oldest first."""
-        place = (0, 0)
-        while page := self.unopened_after(place, 500):
-            yield from ((reason, body) for _, reason, body in page if body is not None)
-            place = page[-1][0]
-
-    def unopened_after(self, place: tuple[int, int], limit: int) -> list[tuple[tuple[int, int], str, bytes | None]]:
-        """Up to `limit` frames kept unopened behind a place (first position of a part, number): place, reason, bytes.
-
-        The bytes are None where they are damaged. Empty when nothing more is there.
-        """
-        for part in part_files(self._folder):
-            first = part.first_position
-            if first < place[0]:
-                continue
-            try:
-                db, seal = self._part(part)
-                rows = db.execute(
-                    "SELECT number, reason, body FROM unopened WHERE number > ? ORDER BY number LIMIT ?",
-                    (place[1] if first == place[0] else 0, limit),
-                ).fetchall()
-            except (sqlite3.Error, TypeError, ValueError):
-                self.close()
-                continue
-            if rows:
-                return [
-                    ((first, number), reason, self._body(seal, number, sealed, UNOPENED))
-                    for number, reason, sealed in rows
-                ]
-        return []
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._opened is not None:
-            self._opened[1].close()
-            self._opened = self._closed = None
+def _stored(records: int) -> Tally:
+    return Tally(heard=records, stored=records)

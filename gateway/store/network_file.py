@@ -126,7 +126,7 @@ class NetworkFile:
         be on the air.
         """
         with self._change() as db:
-            db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
+            db.execute("INSERT OR REPLACE INTO join_history (dev_eui, history) VALUES (?,?)", (bytes(dev_eui), history))
             gone = self._drop(
                 db,
                 "SELECT session_id, dev_addr FROM session WHERE dev_eui=? AND offered"
@@ -152,7 +152,7 @@ class NetworkFile:
     def spend_nonces(self, dev_eui: DevEui, history: str) -> None:
         """Nonces are spent without a new session."""
         with self._change() as db:
-            db.execute("INSERT OR REPLACE INTO join_history VALUES (?,?)", (bytes(dev_eui), history))
+            db.execute("INSERT OR REPLACE INTO join_history (dev_eui, history) VALUES (?,?)", (bytes(dev_eui), history))
 
     def taken_up(self, dev_eui: DevEui, session_id: int) -> list[Gone]:
         """The device uses this session: it is not only offered any more, and those before it are no more.
@@ -212,7 +212,7 @@ class NetworkFile:
         """Write these, each with its number in the order of asking, and forget those."""
         with self._change() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO downlink VALUES (?,?,?,?)",
+                "INSERT OR REPLACE INTO downlink (ref, number, dev_eui, entry) VALUES (?,?,?,?)",
                 [(entry.ref, number, bytes(entry.dev_eui), _written(entry)) for number, entry in entries],
             )
             db.executemany("DELETE FROM downlink WHERE ref=?", [(ref,) for ref in forgotten])
@@ -234,7 +234,7 @@ class NetworkFile:
                 [(seen.f_cnt_up, seen.last_mic, session_id) for session_id, seen in sightings],
             )
             db.execute("DELETE FROM checkpoint")
-            db.execute("INSERT INTO checkpoint VALUES (?,?)", (epoch, position))
+            db.execute("INSERT INTO checkpoint (epoch, position) VALUES (?,?)", (epoch, position))
             owners: dict[int, DevEui] = {}
             for session_id, _ in sightings:
                 for (dev_eui,) in db.execute("SELECT dev_eui FROM session WHERE session_id=?", (session_id,)):

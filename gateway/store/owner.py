@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError
+from gateway.store.database import is_disk_trouble
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,14 +29,19 @@ class Ownership:
         try:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700, parents=True)
-            self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._descriptor: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
+            if is_disk_trouble(error):  # who goes on in memory is in nobody's way
+                self._descriptor = None
+                return
             raise StorageError(
                 f"{folder} cannot be used as data folder: {error.strerror}",
                 hint="run as the gateway's user (or root), or set store.path to a folder you may write",
             ) from error
 
     def __enter__(self) -> Self:
+        if self._descriptor is None:
+            return self
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -57,7 +63,8 @@ class Ownership:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
 
 def memory_folder(folder: Path) -> Path:

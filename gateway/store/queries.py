@@ -20,7 +20,8 @@ from gateway.errors import StorageError
 from gateway.model import Record
 from gateway.store.cursors import FILE_NAME, CursorFile, Progress
 from gateway.store.database import open_readonly
-from gateway.store.log import LogReader, part_files
+from gateway.store.part import part_files
+from gateway.store.reader import LogReader
 from gateway.store.records import Glimpse, UnknownLayout, decode, decode_frame, glimpse
 from gateway.store.seals import SealRing
 

@@ -12,6 +12,8 @@ gone.
 from __future__ import annotations
 
 import secrets
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -20,13 +22,19 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from gateway.errors import StorageError
 from gateway.store.database import open_database, open_readonly
+from gateway.store.mending import open_mended
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterable
     from pathlib import Path
 
 KEY_BYTES = 32  # AES-SIV-256: two AES-128 keys
-RECORD, UNOPENED = b"r", b"u"
+FILE_NAMES = "keys.sqlite3", "keys-copy.sqlite3"
+RECORD, UNOPENED, TALLY = b"r", b"u", b"t"
+
+
+_ROWS = "SELECT part, wrapped, material, made FROM part_key"
+_PUT = "INSERT OR REPLACE INTO part_key (part, wrapped, material, made) VALUES (?,?,?,?)"
 
 
 class DamagedRecord(ValueError):  # noqa: N818 - says what it is
@@ -54,18 +62,61 @@ class Seal:
 
 
 class SealRing:
-    """The keys of all parts; one writer, any number of threads that read."""
+    """The keys of all parts; one writer, any number of threads that read.
 
-    def __init__(self, folder: Path, store_key: bytes | None, *, reading: bool = False) -> None:
-        """Open the file of keys. `store_key` wraps what is made from now on; 32 bytes. `reading`: beside its owner."""
-        file = folder / "keys.sqlite3"
-        self._db: sqlite3.Connection = open_readonly(file) if reading else open_database(file, "keys", any_thread=True)
-        if not reading:
-            self._db.execute("PRAGMA secure_delete = ON")
+    They lie in two files, for with a key all records of a part are gone: no damage to one of the files costs anything.
+    """
+
+    def __init__(self, folder: Path, store_key: bytes | None, *, reading: bool = False, expected: bool = False) -> None:
+        """Open the files of keys.
+
+        `store_key` wraps what is made from now on; 32 bytes. `reading`: beside their owner. `expected`: they were there
+        before, so that not to find one is damage.
+        """
+        self._folder = folder
         self._store_key = store_key
         self._seals: dict[str, Seal | None] = {}
-        for part, wrapped, material in self._db.execute("SELECT part, wrapped, material FROM part_key"):
+        self._unmade = set[str]()
+        self._files = list[sqlite3.Connection]()
+        self.damage = list[str]()
+        try:
+            if reading:
+                self._read_beside(folder)
+            else:
+                self._open(folder, expected=expected)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, folder: Path, *, expected: bool) -> None:
+        for name in FILE_NAMES:
+            # The second was not always made; what is missing there the first one has.
+            opened = open_mended(folder / name, "keys", expected=expected and name == FILE_NAMES[0])
+            opened.db.execute("PRAGMA secure_delete = ON")
+            self._files.append(opened.db)
+            self.damage += [opened.damage] if opened.damage else []
+        rows = {row[0]: row for file in self._files for row in file.execute(_ROWS)}
+        for file in self._files:  # what one has lost it gets back from the other
+            known = {part for (part,) in file.execute("SELECT part FROM part_key")}
+            file.executemany(_PUT, [row for part, row in rows.items() if part not in known])
+        self._take(rows.values())
+
+    def _read_beside(self, folder: Path) -> None:
+        for name in FILE_NAMES:
+            if not (folder / name).exists():
+                continue  # a version before this one kept them once
+            file = open_readonly(folder / name)
+            self._files.append(file)
+            with suppress(sqlite3.DatabaseError):
+                self._take(file.execute("SELECT part, wrapped, material, 1 FROM part_key"))
+                return
+        raise StorageError(f"the keys in {folder} cannot be read", hint="start the gateway: it puts right what it can")
+
+    def _take(self, rows: Iterable[tuple[str, int, bytes, int]]) -> None:
+        for part, wrapped, material, made in rows:
             self._seals[part] = self._unwrap(part, bool(wrapped), material)
+            if not made:
+                self._unmade.add(part)
 
     def _unwrap(self, part: str, wrapped: bool, material: bytes) -> Seal | None:
         if not wrapped:
@@ -86,18 +137,42 @@ class SealRing:
             return None  # the row itself is damaged: the part is as good as gone
 
     def make(self, part: str) -> Seal:
-        """A key for a new part, durable on return."""
+        """A key for a part that is about to be made, durable on return."""
         key = secrets.token_bytes(KEY_BYTES)
         material = key if self._store_key is None else aes_key_wrap(self._store_key, key)
-        self._db.execute(
-            "INSERT OR REPLACE INTO part_key VALUES (?,?,?)", (part, int(self._store_key is not None), material)
-        )
+        try:
+            for file in self._files:
+                file.execute(_PUT, (part, int(self._store_key is not None), material, 0))
+        except sqlite3.OperationalError:
+            self._connect_anew()
+            raise
         seal = self._seals[part] = Seal(key)
+        self._unmade.add(part)
         return seal
+
+    def _connect_anew(self) -> None:
+        """A file that SQLite has opened while the disk took no writing is never written through that connection."""
+        for index, name in enumerate(FILE_NAMES):
+            fresh = open_database(self._folder / name, "keys", any_thread=True)
+            fresh.execute("PRAGMA secure_delete = ON")
+            self._files[index].close()
+            self._files[index] = fresh
+
+    def confirm(self, part: str) -> None:
+        """The part that a key was made for is there."""
+        if part in self._unmade:
+            for file in self._files:
+                file.execute("UPDATE part_key SET made=1 WHERE part=?", (part,))
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # rarely written, so rarely at risk
+            self._unmade.discard(part)
 
     def of(self, part: str) -> Seal | None:
         """The seal of a part; None when its key is gone, and with it everything in it."""
         return self._seals.get(part)
+
+    def made_firsts(self) -> set[int]:
+        """The first positions of the parts that were made, and whose keys nobody has forgotten."""
+        return {int(name.rpartition("-")[2]) for name in self._seals if name not in self._unmade}
 
     def names_for(self, first_position: int) -> list[str]:
         """The names under which the key of the part that begins here may lie."""
@@ -106,10 +181,13 @@ class SealRing:
 
     def forget(self, part: str) -> None:
         """Destroy a part's key: what is left of its file anywhere on the card is noise."""
-        self._db.execute("DELETE FROM part_key WHERE part=?", (part,))
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for file in self._files:
+            file.execute("DELETE FROM part_key WHERE part=?", (part,))
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._seals.pop(part, None)
+        self._unmade.discard(part)
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the files."""
+        for file in self._files:
+            file.close()

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
@@ -23,17 +23,19 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from gateway.errors import StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import UNDATED, GatewayEui, Record, Refusal
-from gateway.store.cursors import MOST_DEAD_LETTERS, CursorFile, Loss, Progress
-from gateway.store.devices import DeviceRegistry, DeviceRow, DeviceUnknown, copy_registry
+from gateway.store.cursors import MOST_DEAD_LETTERS, Loss, Progress
+from gateway.store.devices import DeviceRow, DeviceUnknown, copy_registry
+from gateway.store.folder import Files, open_files
 from gateway.store.known import KnownDevices, Sighting
-from gateway.store.log import SKIP_AFTER_DAMAGE, LogReader, RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.log import SKIP_AFTER_DAMAGE
 from gateway.store.losses import Losses
 from gateway.store.network_file import FILE_NAME as NETWORK_FILE
 from gateway.store.network_file import FIRST_JOINED_SESSION, NetworkFile, with_joined
+from gateway.store.part import Tally, UnopenedFrame, part_files
+from gateway.store.reader import LogReader
 from gateway.store.records import UnknownLayout, counted, decode, encode_frame
 from gateway.store.reserve import Reserve
 from gateway.store.retention import Disk, Limits, Part, Reason, judge
-from gateway.store.seals import SealRing
 from gateway.store.stranded import Stranded
 from gateway.store.unopened import UnopenedBudget
 from gateway.store.writer import Writer
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
+    from gateway.store.devices import NewDevice
 
 log = logging.getLogger(__name__)
 
@@ -112,22 +115,17 @@ class Store:
         self,
         folder: Path,
         gateway_eui: GatewayEui,
-        record_log: RecordLog,
-        seals: SealRing,
-        registry: DeviceRegistry,
-        network: NetworkFile,
+        files: Files,
         interval_s: float,
         limits: Limits,
     ) -> None:
         self.gateway_eui = gateway_eui
         self._folder = folder
-        self._log = record_log
-        self._seals = seals
-        self._registry = registry
-        self._network = network
+        self._files = files
+        self._log, self._seals, self._cursors = files.log, files.seals, files.cursors
+        self._registry, self._network = files.registry, files.network
         self._interval_s = interval_s
         self._max_bytes = limits.max_bytes
-        self._cursors = CursorFile(folder)
         self._progress: dict[str, Progress] = {}
         self._takes: dict[str, Callable[[Record], bool]] = {}
         self._written: dict[str, Progress] = {}  # while a newer one is on its way to the disk
@@ -138,13 +136,14 @@ class Store:
         self._stir: dict[str, Callable[[], None]] = {}
         self.folder = folder
         self.date: Callable[[Stamp], Stamp] = _as_it_is  # the clock knows better once it knows the time
+        self.now_us: Callable[[], int] = _wall_clock_us  # likewise: the date of what happens now
         self.in_memory_because: str | None = None
         self.known = KnownDevices()
-        self.epoch = record_log.epoch
-        self.head = record_log.head
+        self.epoch = files.log.epoch
+        self.head = files.log.head
         self._tail: deque[Reading] = deque(maxlen=TAIL_RECORDS)  # ends at head
         self._arrivals: set[asyncio.Future[None]] = set()
-        self._budget = UnopenedBudget(time.monotonic_ns() // 1000)
+        self._budget = UnopenedBudget()
         self._bytes = 0
         self._first = 0
         self._revision = 0
@@ -185,27 +184,28 @@ class Store:
         commit_interval_s: float,
         limits: Limits,
         store_key: bytes | None = None,
-        residents: Sequence[tuple[Device, Session]] = (),
+        residents: Sequence[NewDevice] = (),
     ) -> Self:
         """Open or make a store and read back what a crash may have left ahead of the registry. StorageError.
 
         `store_key` (32 bytes) wraps the keys that records are sealed with (`seals.py`). `residents` are devices that
         belong to this gateway (a simulated city); those that are missing are entered.
         """
-        registry = DeviceRegistry.open(folder, any_thread=True)
-        registry.add_missing(residents)
-        seals = SealRing(folder, store_key)
-        network = NetworkFile.open(folder)
-        record_log = RecordLog(folder / "log", str(gateway_eui), limits.max_bytes, seals)
-        store = cls(folder, gateway_eui, record_log, seals, registry, network, commit_interval_s, limits)
-        store._revision = registry.revision()
-        for row, offered in with_joined(registry.each(), network.sessions()):
-            store.known.remember([row])
-            for session in offered:
-                store.known.offer(row.device, session)
-        store._recover_counters()
-        store._recall_tail()
-        store._measure()
+        files = open_files(folder, str(gateway_eui), limits.max_bytes, store_key)
+        try:
+            files.registry.add_missing(residents)
+            store = cls(folder, gateway_eui, files, commit_interval_s, limits)
+            store._revision = files.registry.revision()
+            for row, offered in with_joined(files.registry.each(), files.network.sessions()):
+                store.known.remember([row])
+                for session in offered:
+                    store.known.offer(row.device, session)
+            store._recover_counters()
+            store._recall_tail()
+            store._measure()
+        except BaseException:
+            files.close()
+            raise
         return store
 
     def _recover_counters(self) -> None:
@@ -219,10 +219,7 @@ class Store:
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
                 continue
-            if ahead is None:
-                log.warning("record %d is damaged", position)
-                continue
-            if ahead.session_id:
+            if ahead is not None and ahead.session_id:
                 self.known.recover(ahead.session_id, Sighting(ahead.f_cnt, ahead.mic, ahead.utc_us, None))
                 recovered += 1
         if recovered:
@@ -230,14 +227,13 @@ class Store:
 
     def _recall_tail(self) -> None:
         """The newest readings of before, so that a technician who comes after a restart sees them."""
-        reader = LogReader(self._log.folder, self._seals)
-        with closing(reader):
-            after, recalled = max(0, self.head - RECALLED_RECORDS), list[Record]()
-            while rows := reader.read(after, RECALLED_RECORDS, self.head):
-                recalled += self._batch(after, rows).records
-                after = rows[-1][0]
+        after = max(0, self._log.head - RECALLED_RECORDS)
+        rows = [*self._log.bodies_after(after)]
+        self.head = self._log.head  # on its way up to here the log may have been mended
+        recalled = self._batch(after, rows, self.head).records
         # What is in memory ends at the head without a gap: that is how a position finds its reading there.
-        if recalled and recalled[-1].position == self.head and self.head - recalled[0].position == len(recalled) - 1:
+        first = self.head - len(recalled) + 1
+        if recalled and all(record.position == position for position, record in enumerate(recalled, first)):
             self._tail.extend(record.reading for record in recalled)
 
     async def __aenter__(self) -> Self:
@@ -255,17 +251,16 @@ class Store:
         """Commit what waits, write the checkpoint, close every file."""
         self._writer.flush()
         if self._writer.trouble is None:
-            await self._save_checkpoint()
+            try:
+                await self._save_checkpoint()
+            except (sqlite3.Error, StorageError, OSError) as refused:
+                log.warning("no checkpoint, the next start reads the counters from the log: %s", refused)
         self._writer.stop()
         await asyncio.to_thread(self._writer.join)
         self._reading.shutdown()
         self._serving.shutdown()
-        self._network.close()
         self._reader.close()
-        self._log.close()
-        self._seals.close()
-        self._cursors.close()
-        self._registry.close()
+        self._files.close()
 
     # --- the way up
 
@@ -310,6 +305,14 @@ class Store:
         """Count frames that were heard and lost on the way here."""
         self._writer.dropped(cause, frames)
 
+    def waiting(self) -> int:
+        """Readings that are counted in the books and not on disk yet: the power could still take them."""
+        return self._writer.waiting()
+
+    def hurry(self) -> None:
+        """Nothing more comes: commit what waits, or, where the disk refuses, wait for it no longer."""
+        self._writer.hurry()
+
     def books(self) -> Tally:
         """Heard = filtered + stored + dropped, since this store was made."""
         return self._writer.books()
@@ -328,7 +331,7 @@ class Store:
         """
         progress = self._cursors.load(sink, self.epoch)
         if progress is None:
-            progress = Progress.starting_at(self.head)
+            progress = Progress.starting_at(self._first - 1 if self._cursors.has_forgotten else self.head)
             self._cursors.save_for_good(self.epoch, [(sink, progress)], ())
         self._progress[sink], self._takes[sink] = progress, takes
         self._dead_letters[sink] = {position for position, _, _ in self._cursors.dead_letters(sink, self.epoch)}
@@ -353,7 +356,7 @@ class Store:
         self._written.setdefault(sink, self._progress[sink])
         self._being_written[sink] += 1
         progress = self._progress[sink] = change(self._progress[sink])
-        epoch, now_us = self.epoch, time.time_ns() // 1000
+        epoch, now_us = self.epoch, self.now_us()
 
         def write() -> None:
             if refused:
@@ -376,7 +379,7 @@ class Store:
         self, sink: str, span: tuple[int, int], delivered: Sequence[Record], refused: Sequence[tuple[int, str]]
     ) -> None:
         """What was wanted of a span once more went out; a dead letter that is taken at last counts as acknowledged."""
-        epoch, now_us = self.epoch, time.time_ns() // 1000
+        epoch, now_us = self.epoch, self.now_us()
         recovered = self._dead_letters[sink].intersection(record.position for record in delivered)
         self._dead_letters[sink] -= recovered
         progress = self._progress[sink].sent_again(span, len(delivered), len(recovered)).note_dates(delivered, span)
@@ -467,7 +470,7 @@ class Store:
 
         Their ids are of another epoch, because the positions they will get are not known yet.
         """
-        if self._writer.trouble is None:
+        if self._writer.refuses is None:
             return []
         return [
             (number, Record(self.gateway_eui, self._stranded.epoch, number, reading))
@@ -488,11 +491,12 @@ class Store:
             )  # an index into a deque walks there anew each time
             records = [self.record(position, reading) for position, reading in enumerate(readings, after + 1)]
             return Batch(records, (), after + len(records))
+        head = self.head
         rows = await self._rows(after, limit)
         if self._reader.damaged:
             await self._writer.call(self._mend)
             rows = await self._rows(after, limit)
-        return self._batch(after, rows)
+        return self._batch(after, rows, head)
 
     async def look(self, search: Callable[[LogReader], T]) -> T:
         """Search the log on the reader's thread; a short slice at a time, for destinations read there, too."""
@@ -560,25 +564,28 @@ class Store:
 
     def _mend(self) -> None:
         for first_position in [*self._reader.damaged]:
-            self._log.mend_closed(first_position)
+            self._log.mend(first_position)
             self._reader.damaged.discard(first_position)
 
-    def _batch(self, after: int, rows: Sequence[tuple[int, bytes | None]]) -> Batch:
+    def _batch(self, after: int, rows: Sequence[tuple[int, bytes | None]], head: int) -> Batch:
         records: list[Record] = []
         lost: list[tuple[int, int]] = []
         expected = after + 1
         for position, body in rows:
-            if expected < position < expected + SKIP_AFTER_DAMAGE:  # a longer gap was never used
-                lost.append((expected, position - 1))
+            lost += _lost_before(position, expected)
             expected = position + 1
+            if body is None:  # gone, and counted when that was found
+                lost.append((position, position))
+                continue
             try:
-                if body is None:
-                    raise UnknownLayout("its seal is broken")  # noqa: TRY301
                 records.append(self.record(position, decode(body)))
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
                 lost.append((position, position))
-        return Batch(records, lost, rows[-1][0] if rows else after)
+        if not rows:  # what was there is gone, and nothing has come since
+            lost += _lost_before(head + 1, expected)
+            expected = head + 1
+        return Batch(records, lost, max(after, expected - 1))
 
     def record(self, position: int, reading: Reading) -> Record:
         """A reading with its place in this log, and the best date there is for it by now."""
@@ -758,16 +765,20 @@ class Store:
 
     def facts(self) -> StoreFacts:
         """For `status`."""
-        refuses = self.in_memory_because or self._writer.trouble
+        refuses = self.in_memory_because or self._writer.refuses
         return StoreFacts(
             bytes=self._bytes,
             max_bytes=self._max_bytes,
             records=max(0, self.head - self._first + 1),
             loss_window_ms=round(self._interval_s * 1000),
-            quarantined=self._log.damage.parts,
+            quarantined=self._log.damage.parts + len(self._files.damage),
             salvaged=self._log.damage.salvaged,
             state="failing" if refuses else "full" if self._full else "writing",
-            evidence=f"the disk refuses: {refuses}; readings are kept in memory only" if refuses else "",
+            evidence=(
+                f"the disk refuses: {refuses}; readings are kept in memory only"
+                if refuses
+                else "; ".join(self._files.damage)
+            ),
             head=self.head,
             epoch=self.epoch,
             devices=self.known.devices,
@@ -783,6 +794,19 @@ def _joined_of(rows: Sequence[DeviceRow], network: NetworkFile) -> dict[DevEui, 
     """The sessions that these devices joined, and whether each is only offered yet."""
     found = {row.device.dev_eui: network.sessions_of(row.device.dev_eui) for row in rows if row.has_root_keys}
     return {dev_eui: [(joined.session, joined.offered) for joined in sessions] for dev_eui, sessions in found.items()}
+
+
+def _lost_before(position: int, expected: int) -> list[tuple[int, int]]:
+    """What is missing between the position that was to come and the one that came, without what was never used.
+
+    After damage the log goes on so far behind the last position it knows of that none can come twice.
+    """
+    lost = (position - expected) % SKIP_AFTER_DAMAGE
+    return [(expected, expected + lost - 1)] if position > expected and lost else []
+
+
+def _wall_clock_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _as_it_is(stamp: Stamp) -> Stamp:

@@ -29,12 +29,12 @@ class UnopenedBudget:
     five minutes.
     """
 
-    def __init__(self, now_us: int) -> None:
-        self._all = _Bucket(5_000, now_us)
+    def __init__(self) -> None:
+        self._all = _Bucket(5_000, 0)  # full, and of no clock yet
         self._by_address: OrderedDict[int | None, _Bucket] = OrderedDict()
 
     def admits(self, dev_addr: int | None, now_us: int) -> bool:
-        """Whether this one is kept; `now_us` is monotonic."""
+        """Whether this one is kept; `now_us` is monotonic, as frames are stamped with it."""
         bucket = self._by_address.get(dev_addr)
         if bucket is None:
             bucket = self._by_address[dev_addr] = _Bucket(16, now_us)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import StorageError
-from gateway.store.log import RecordLog, Tally, UnopenedFrame
+from gateway.store.part import Tally, UnopenedFrame
 from gateway.store.records import encode
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.model import Reading
+    from gateway.store.log import RecordLog
     from gateway.store.reserve import Reserve
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 GROUP_RECORDS = 1_000  # a sync is long paid for by then
 COUNTS_INTERVAL_S = 10.0  # counts alone (foreign frames, mostly) are not worth a sync each second
 RETRY_S = 1.0
+STUCK_S = 2.0  # a sync that takes longer is told, and what waits for it goes out from memory
 SOON_S = 0.1
 """An acknowledgement goes on the air a second after its uplink, and only for what is on disk. So a group with such an
 uplink waits this long for company, whatever the commit interval is: at most ten syncs a second."""
@@ -81,8 +83,9 @@ class Writer(threading.Thread):
         self._books = record_log.tally
         self._calls: list[tuple[Callable[[], Any], Future[Any]]] = []
         self._stopping = False
-        self._flush = False
+        self._flush = self._hurried = False
         self._last_commit = float("-inf")
+        self._began_s: float | None = None  # the commit that is under way
         self.trouble: str | None = None
         self.commits = 0
         self.sync_s = 0.0  # how long the last commit took
@@ -136,11 +139,30 @@ class Writer(threading.Thread):
             self._flush = True
             self._wake.notify()
 
+    def hurry(self) -> None:
+        """Nothing more comes: commit what waits, and where the disk refuses, tell those who wait for it."""
+        with self._wake:
+            self._flush = self._hurried = True
+            self._wake.notify()
+
     def stop(self) -> None:
         """Commit what waits and end the thread; join it from elsewhere."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
+
+    @property
+    def refuses(self) -> str | None:
+        """Why nothing is written just now; None when all is well."""
+        began_s = self._began_s
+        if self.trouble is None and began_s is not None and (waited_s := time.monotonic() - began_s) > STUCK_S:
+            return f"it has not answered for {waited_s:.0f} s"
+        return self.trouble
+
+    def waiting(self) -> int:
+        """How many readings are in memory only."""
+        with self._wake:
+            return len(self._committing.readings) + len(self._group.readings)
 
     def books(self) -> Tally:
         """Everything counted since the store was made, durable or about to be."""
@@ -186,13 +208,13 @@ class Writer(threading.Thread):
             return
         bodies = [_encoded(reading, session_id) for reading, session_id in group.readings]
         first = self._log.head + 1
-        began = time.monotonic()
+        began = self._began_s = time.monotonic()
         while not self._append(bodies, group, first):
-            if self._stopping:
+            if self._stopping or self._hurried:
                 self._tell(_fail_all, group.futures, StorageError(f"not written before the stop: {self.trouble}"))
                 return
             time.sleep(RETRY_S)
-        self._last_commit = time.monotonic()
+        self._last_commit, self._began_s = time.monotonic(), None
         self.sync_s = self._last_commit - began
         self.commits += 1
         with self._wake:

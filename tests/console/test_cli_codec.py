@@ -131,3 +131,74 @@ def test_a_broken_description_is_a_note_and_the_others_work(site):
     assert typed.code == 0
     assert "note: " in typed.err
     assert "broken/device.toml:1" in typed.err
+
+
+SCRIPT = """
+function decodeUplink(input) {
+  console.log("payload of", input.bytes.length);
+  return { data: { t: input.bytes[0], year: input.recvTime.getUTCFullYear() } };
+}
+function encodeDownlink(input) { return { bytes: [input.data.n, input.extra || 0], fPort: input.fPort }; }
+function decodeDownlink(input) { return { data: { n: input.bytes[0], port: input.fPort } }; }
+"""
+
+
+@pytest.fixture
+def script(site, monkeypatch):
+    (site.folder / "thing.js").write_text(SCRIPT)
+    monkeypatch.chdir(site.folder)
+    return "thing.js"
+
+
+def test_a_script_is_run_as_it_lies_there_and_what_it_says_goes_to_stderr(site, script):
+    words = ("codec", "decode", script, "--port", 1, "--hex", "15", "--recv-time", "2026-03-14T06:00:00Z", "--json")
+    typed = site.type(*words)
+    assert typed.code == 0
+    assert typed.json == {"data": {"t": 21, "year": 2026}, "warnings": [], "errors": [], "measurements": []}
+    assert typed.err == "console: payload of 1\n"
+    without = site.type("codec", "decode", script, "--port", 1, "--hex", "15", "--json")
+    assert without.json["data"]["year"] >= 2026  # scripts rely on a time of reception: it is now
+
+
+def test_a_downlink_is_read_back_and_made_of_a_whole_input(site, script):
+    back = site.type("codec", "decode", script, "--port", 85, "--hex", "3c", "--downlink", "--json")
+    assert (back.code, back.json["data"]) == (0, {"n": 60, "port": 85})
+    made = site.type("codec", "encode", script, "--input", '{"data": {"n": 7}, "fPort": 9, "extra": 5}', "--json")
+    assert made.json == {"bytes": [7, 5], "hex": "0705", "f_port": 9, "warnings": [], "errors": []}
+    asked = site.type("codec", "encode", script, "--data", '{"n": 7}', "--port", 12, "--json")
+    assert (asked.json["hex"], asked.json["f_port"]) == ("0700", 12)
+    assert site.type("codec", "encode", script, "--input", "{}").code == 2
+    assert site.type("codec", "encode", script, "--input", "{}", "--data", "{}").code == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("while (true) {}", "processor time"),
+        ("const a = []; for (;;) a.push(Array(1000).fill(0));", "more memory"),
+        ("throw 'boom';", "boom"),
+        ("}", "SyntaxError"),
+    ],
+)
+def test_a_script_that_means_harm_is_an_error_in_the_answer(site, script, body, said):
+    (site.folder / script).write_text(f"function decodeUplink(input) {{ {body} }}")
+    typed = site.type("codec", "decode", script, "--port", 1, "--hex", "15", "--json")
+    assert (typed.code, typed.json["data"]) == (1, None)
+    assert said in typed.json["errors"][0]
+
+
+def test_add_takes_a_device_into_the_site_s_first_folder(site):
+    vendor = site.folder / "vendors" / "other"
+    for name in ("codecs", "devices"):
+        (vendor / name).mkdir(parents=True)
+    (vendor / "devices" / "thing.toml").write_text(
+        '[device]\nname = "Thing"\n[[device.firmware]]\nversion = "1"\ncodec = "thing.js"\n'
+    )
+    (vendor / "codecs" / "thing.js").write_text(SCRIPT)
+    typed = site.type("codec", "add", str(vendor), "--kind", "cellar", "--json")
+    assert typed.code == 0
+    assert (typed.json["name"], typed.json["examples"]) == ("other/thing", 0)
+    assert site.type("codec", "show", "other/thing", "--json").json["languages"] == ["javascript"]
+    again = site.type("codec", "add", str(vendor))
+    assert again.code == 2
+    assert "is there already" in again.err

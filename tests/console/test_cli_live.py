@@ -60,6 +60,14 @@ async def test_status_as_json_is_what_the_daemon_says(site):
     assert json.loads(out) == json.loads(json.dumps(view.status()))
 
 
+def test_status_names_the_codecs_that_cannot_be_asked():
+    codec = {"codec": "acme/probe@2", "state": "set aside", "detail": "it overran its limits"}
+    fine = {"codec": "acme/good@1", "state": "idle", "detail": "waits for payloads"}
+    lines = page({**city().status(), "codecs": [codec, fine]})
+    assert "Codec    look  acme/probe@2 Set aside" in lines
+    assert not any("acme/good" in line for line in lines)
+
+
 async def test_status_for_people_fits_a_phone(site):
     view = city()
     view.lose_sink("musee-archive")

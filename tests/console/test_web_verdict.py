@@ -201,3 +201,16 @@ class TestPace:
         pace.note(6, 140)
         pace.note(6, 200)
         assert pace.silence_s(200) == 60
+
+
+def test_a_codec_that_cannot_be_asked_is_shown_with_what_to_do():
+    facts = {"codec": "acme/probe@2", "state": "idle", "detail": "waits for payloads"}
+    assert verdict.codec(facts) is None
+    aside = verdict.codec({**facts, "state": "set aside", "detail": "it overran; it is tried again in 30 s"})
+    assert (aside.level, aside.word, aside.why) == (Level.LOOK, "Set aside", "it overran; it is tried again in 30 s.")
+    broken = verdict.codec({**facts, "state": "cannot load", "detail": "SyntaxError (line 3)"})
+    assert (broken.level, broken.word) == (Level.BAD, "Cannot load")
+    assert [step.command for step in broken.steps] == [
+        "lorawan-gateway codec test acme/probe",
+        "lorawan-gateway uplink reread",
+    ]

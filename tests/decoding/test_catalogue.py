@@ -195,3 +195,31 @@ def test_any_text_is_a_description_or_problems(text):
 def test_any_lines_are_a_description_or_problems(lines):
     description, problems = read_device("\n".join(lines), "device.toml")
     assert (description is None) == bool(problems)
+
+
+def test_an_installed_distribution_brings_codecs_and_is_never_imported(tmp_path, monkeypatch):
+    site = tmp_path / "site-packages"
+    device = site / "acme_codecs" / "acme" / "thing"
+    device.mkdir(parents=True)
+    (site / "acme_codecs" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (device / "device.toml").write_text('model = "T"\nkind = "test"\n')
+    (device / "thing.js").write_text("function decodeUplink() { return { data: {} }; }")
+    facts = site / "acme_codecs-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-codecs\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[lorawan_gateway.codecs]\nacme = acme_codecs\ngone = acme_gone\ninner = acme_codecs.acme\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    own = tmp_path / "own" / "acme" / "thing"
+    catalogue = Catalogue.of_site([])
+    assert catalogue.entries["acme/thing"].folder == device
+    assert "elsys/ers" in catalogue.entries
+    assert [str(problem) for problem in catalogue.problems] == [
+        "acme-codecs:1 gone acme_gone is no package at the top",
+        "acme-codecs:1 inner acme_codecs.acme is no package at the top",
+    ]
+    own.mkdir(parents=True)
+    (own / "device.toml").write_text('model = "Own"\nkind = "test"\n')
+    (own / "thing.py").write_text("")
+    assert Catalogue.of_site([tmp_path / "own"]).entries["acme/thing"].model == "Own"

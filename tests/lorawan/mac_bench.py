@@ -17,6 +17,7 @@ from gateway.regions.eu868 import EU868
 
 if TYPE_CHECKING:
     from gateway.lorawan.mac_commands import MacCommand
+    from gateway.regions.region import Region
 
 DEFAULT_RX = RxSettings(1, 0, 869_525_000, 0)
 FREQUENCY_HZ = 868_300_000
@@ -25,12 +26,21 @@ FREQUENCY_HZ = 868_300_000
 class Town:
     """One device, the state the network has of it, and what is wanted of it."""
 
-    def __init__(self, version: MacVersion = MacVersion.V1_0_4, wanted: Wanted | None = None, **device: object) -> None:
-        self.device = ObedientDevice(version, DEFAULT_RX, **device)
+    def __init__(
+        self,
+        version: MacVersion = MacVersion.V1_0_4,
+        wanted: Wanted | None = None,
+        region: Region = EU868,
+        frequency_hz: int = FREQUENCY_HZ,
+        **device: object,
+    ) -> None:
+        self.region, self.frequency_hz = region, frequency_hz
+        rx = RxSettings(1, 0, region.rx2.frequency_hz, region.rx2.data_rate)
+        self.device = ObedientDevice(version, rx, region, **device)
         self.bench = Bench(version)
-        self.base = replace(initial(EU868), conf_f_cnts=())
+        self.base = replace(initial(region), conf_f_cnts=())
         self.state = self.base
-        self.wanted = wanted or wanted_by(EU868)
+        self.wanted = wanted or wanted_by(region)
         self.f_cnt = -1
         self.last_heard = -1
         self.events: list[object] = []
@@ -42,7 +52,7 @@ class Town:
         self.f_cnt += 1
         stream = self.device.speak(*said)
         frame = heard_frame(
-            b"", frequency_hz=FREQUENCY_HZ, modulation=EU868.data_rates[self.device.data_rate], snr_db=snr_db
+            b"", frequency_hz=self.frequency_hz, modulation=self.region.data_rates[self.device.data_rate], snr_db=snr_db
         )
         if self.f_cnt % 2:
             changes = {"f_port": 2, "payload": b"level", "f_opts": stream, **changes}
@@ -67,7 +77,7 @@ class Town:
     def hear(self, uplink: OpenedUplink, **how: object) -> Heard:
         """The network hears it."""
         self.last_heard = uplink.f_cnt
-        heard_ = heard(self.state, uplink, EU868, self.wanted, self.base, **how)
+        heard_ = heard(self.state, uplink, self.region, self.wanted, self.base, **how)
         self.state = heard_.state
         self.events += heard_.events
         if self.device.rx not in (self.state.rx, *self.state.rx_else):
@@ -76,15 +86,15 @@ class Town:
 
     def send(self, heard_: Heard, *, which: int = 1, lost: bool = False, **room: int) -> Answer:
         """The network answers in RX1 or RX2, if it has something to say; the device hears where it listens."""
-        said = answer(heard_, EU868, self.wanted, **{"room_port_0": 51, **room}, state=self.state)
+        said = answer(heard_, self.region, self.wanted, **{"room_port_0": 51, **room}, state=self.state)
         if not said.needed:
             return said
         self.state = said.state
         self.sent.append(said)
-        where = windows(self.state, FREQUENCY_HZ, self.device.data_rate, EU868)
+        where = windows(self.state, self.frequency_hz, self.device.data_rate, self.region)
         which = which if where.rx1 is not None else 2
         window, delay_us = (where.rx1, where.rx1_delay_us) if which == 1 else (where.rx2, where.rx2_delay_us)
-        listens = self.device.window(FREQUENCY_HZ, self.device.data_rate, which)
+        listens = self.device.window(self.frequency_hz, self.device.data_rate, which)
         if not lost and (delay_us // 1_000_000, window.frequency_hz, window.data_rate) == listens:
             self.device.take(said.f_opts or said.port_0)
         return said

@@ -40,8 +40,9 @@ class ObedientDevice:
     tx_power_highest: int = 7
     max_duty_cycle: int = 0
     channels: dict[int, NamedChannel] = field(default_factory=dict)
-    enabled: frozenset[int] = frozenset({0, 1, 2})
+    enabled: frozenset[int] = frozenset()  # all of the region, before anything is said
     dl: dict[int, int] = field(default_factory=dict)
+    tx_param: tuple[int, bool, bool] | None = None
     adr_param: tuple[int, int] | None = None
     rejoin_param: tuple[int, int] | None = None
     battery: int = 100
@@ -49,6 +50,9 @@ class ObedientDevice:
     sticky: list[MacCommand] = field(default_factory=list)  # and for all until a downlink
     rejoins_wanted: int = 0
     heard: list[MacCommand] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.enabled = self.enabled or frozenset(range(len(self.region.channels)))
 
     def speak(self, *more: MacCommand) -> bytes:
         """The commands of the next uplink."""
@@ -60,7 +64,8 @@ class ObedientDevice:
         """Delay, frequency and data rate of RX1 or RX2."""
         if which == 2:
             return self.rx.rx1_delay_s + 1, self.rx.rx2_frequency_hz, self.rx.rx2_data_rate
-        window = self.region.rx1(uplink_hz, uplink_dr, self.rx.rx1_dr_offset)
+        dwell = self.tx_param is not None and self.tx_param[2]
+        window = self.region.rx1(uplink_hz, uplink_dr, self.rx.rx1_dr_offset, dwell=dwell)
         return self.rx.rx1_delay_s, self.dl.get(self._channel(uplink_hz), window.frequency_hz), window.data_rate
 
     def _channel(self, uplink_hz: int) -> int:
@@ -86,7 +91,7 @@ class ObedientDevice:
         repeated = since is not None and since <= self.version
         (self.sticky if repeated else self.answers).append(command)
 
-    def _obey(self, command: MacCommand) -> None:  # noqa: C901 - a case for each command
+    def _obey(self, command: MacCommand) -> None:  # noqa: C901, PLR0912 - a case for each command
         match command:
             case mac.RXParamSetupReq():
                 good = self.region.downlink_frequency_ok(command.frequency_hz)
@@ -108,6 +113,10 @@ class ObedientDevice:
             case mac.DutyCycleReq(max_duty_cycle=wanted):
                 self.max_duty_cycle = wanted
                 self._answer(mac.DutyCycleAns())
+            case mac.TxParamSetupReq(max_eirp=max_eirp, uplink_dwell=up, downlink_dwell=down):
+                if self.region.tx_param_setup:  # silence elsewhere
+                    self.tx_param = (max_eirp, up, down)
+                    self._answer(mac.TxParamSetupAns())
             case mac.DevStatusReq():
                 self._answer(mac.DevStatusAns(self.battery, 7))
             case mac.ADRParamSetupReq(limit_exp=limit_exp, delay_exp=delay_exp):

@@ -78,10 +78,17 @@ def test_loss_is_the_share_of_counters_that_were_not_heard():
     assert loss(tuple(Sample(f_cnt, 1.0, 0, 1) for f_cnt in counters)) == pytest.approx(2 / 22)
 
 
-def test_nothing_is_wished_before_twenty_uplinks_or_without_an_snr():
-    assert standard(link(20.0, samples=SAMPLES - 1)) == Wish(0, 0, 1)
+def test_nothing_is_wished_without_an_snr_or_of_two_uplinks():
+    assert standard(link(20.0, samples=2)) == Wish(0, 0, 1)
     assert standard(link(None)) == Wish(0, 0, 1)
     assert standard(link(20.0)) == Wish(5, 5, 1)
+
+
+def test_before_twenty_uplinks_a_device_is_only_made_faster_and_by_the_weakest():
+    assert standard(link(20.0, samples=3)) == Wish(5, 0, 1)
+    assert standard(link(-30.0, samples=SAMPLES - 1, tx_power=3)) == Wish(0, 3, 1)
+    weak = replace(link(20.0), samples=tuple(Sample(n, -4.0 if n == 1 else 9.0, 0, 1) for n in range(5)))
+    assert standard(weak) == Wish(2, 0, 1)  # (-4 + 20 - 10) / 3
 
 
 def test_the_best_of_the_last_twenty_counts():

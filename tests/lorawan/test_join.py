@@ -10,7 +10,6 @@ from gateway.lorawan.crypto import KeySchedule, join_mic
 from gateway.lorawan.frame import JoinRequest, RejoinRequest, parse
 from gateway.lorawan.join import (
     JOIN_NONCE_MAX,
-    Candidates,
     Joined,
     JoinHistory,
     JoinTerms,
@@ -190,14 +189,16 @@ def test_a_forged_join_is_refused_before_its_nonce_is_looked_at(version):
 
 def test_a_join_of_1_1_signed_with_the_application_key_is_forged():
     request = join_request(1, key=APP_KEY)
-    assert reason(answer_join(request, device(MacVersion.V1_1_0), ROOTS, JoinHistory(), TERMS)) is Refusal.BAD_MIC
+    answer = answer_join(request, device(MacVersion.V1_1_0), ROOTS, JoinHistory(), TERMS)
+    assert reason(answer) is Refusal.BAD_MIC
+    assert "is the device one of 1.0.x?" in answer.detail
 
 
 def test_a_device_without_root_keys_is_not_served():
     answer = answer_join(join_request(1), device(), None, JoinHistory(), TERMS)
     assert reason(answer) is Refusal.JOIN_NOT_SERVED
     one_key = answer_join(join_request(1), device(MacVersion.V1_1_0), ROOTS_1_0, JoinHistory(), TERMS)
-    assert isinstance(one_key, Refused)
+    assert "nwk_key is not entered" in one_key.detail
 
 
 def test_a_device_that_asks_another_join_server_is_not_served():
@@ -279,38 +280,6 @@ def test_a_rejoin_that_is_not_ours_is_not_served():
     assert reason(unknown) is Refusal.JOIN_NOT_SERVED
     old_device = answer_rejoin(rejoin_request(0, 0, key=key), device(), ROOTS_1_0, [old], first.history, TERMS)
     assert reason(old_device) is Refusal.JOIN_NOT_SERVED
-
-
-# --- old session and new --------------------------------------------------------------------------------------------
-
-
-def _session(number):
-    return joined(MacVersion.V1_0_3, number, terms=replace(TERMS, dev_addr=DevAddr(number))).session
-
-
-def test_the_old_session_lives_until_the_new_one_is_used():
-    old, new = _session(1), _session(2)
-    both = Candidates(old).joined(new)
-    assert both.all == (old, new)
-    heard_on_the_old = both.used(replace(old, f_cnt_up=7))
-    assert heard_on_the_old.all == (replace(old, f_cnt_up=7), new)
-    assert heard_on_the_old.used(replace(new, f_cnt_up=0)) == Candidates(replace(new, f_cnt_up=0))
-
-
-def test_a_recorded_join_sent_again_later_does_not_push_out_the_session_just_given():
-    just_given, recorded = _session(1), _session(2)
-    candidates = Candidates().joined(just_given).joined(recorded)
-    assert set(candidates.all) == {just_given, recorded}
-    assert candidates.used(just_given) == Candidates(just_given, (recorded,))
-
-
-def test_sessions_never_used_give_way_the_oldest_first():
-    given = [_session(n) for n in range(1, 6)]
-    candidates = Candidates(given[0])
-    for session in given[1:]:
-        candidates = candidates.joined(session)
-    assert candidates == Candidates(given[0], (given[4], given[3]))
-    assert candidates.used(given[4]) == Candidates(given[4])
 
 
 # --- as text --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from published_frames import UPLINKS
 from radio_bench import Bench, heard_frame
 
 from gateway.lorawan.frame import parse
-from gateway.lorawan.network import HALF_CANDIDATES_MAX, JOINS_REMEMBERED, REPEAT_SPAN_US, Network
+from gateway.lorawan.network import HALF_CANDIDATES_MAX, Network
 from gateway.model import Device, MacVersion, OpenedUplink, Refusal, Refused
 from gateway.regions.eu868 import EU868
 
@@ -109,26 +109,6 @@ def test_a_device_that_asks_whether_it_is_heard_says_so():
     bench = Bench(f_cnt_up=10)
     assert bench.accept(bench.seal(11, adr=True, adr_ack_req=True)).adr_ack_req
     assert not bench.accept(bench.seal(12, adr=True)).adr_ack_req
-
-
-JOIN = bytes.fromhex("00040302010403020105040302050403022d106a990e12")
-
-
-def test_a_join_heard_twice_is_a_copy_or_a_repetition_and_later_new():
-    network = Network(EU868)
-    assert network.join_again(heard_frame(JOIN)) is None
-    assert network.join_again(heard_frame(JOIN, receiver="cellar", at_s=0.1)).reason is Refusal.COPY
-    assert network.join_again(heard_frame(JOIN, at_s=7)).reason is Refusal.REPETITION
-    assert network.join_again(heard_frame(JOIN[:-1] + b"\0", at_s=7)) is None
-    assert network.join_again(heard_frame(JOIN, at_s=1 + REPEAT_SPAN_US / 1e6)) is None
-
-
-def test_joins_are_remembered_within_a_bound():
-    network = Network(EU868)
-    for n in range(JOINS_REMEMBERED + 1):
-        network.join_again(heard_frame(JOIN[:-2] + n.to_bytes(2, "big")))
-    assert network.join_again(heard_frame(JOIN[:-2] + (1).to_bytes(2, "big"))).reason is Refusal.REPETITION
-    assert network.join_again(heard_frame(JOIN[:-2] + (0).to_bytes(2, "big"))) is None
 
 
 # --- a crowd on one address -------------------------------------------------------------------------------------------

@@ -76,6 +76,14 @@ def test_a_forwarder_that_began_anew_is_noticed():
     assert estimate.at(9_000_000) % TURN_US == 700_000
 
 
+def test_a_counter_that_goes_back_a_little_is_believed_as_one_that_goes_back_far():
+    estimate = CounterEstimate()
+    estimate.heard(3_000_000, 1_000_000)
+    assert not estimate.heard(3_000_000, 1_150_000), "the network took a moment"
+    assert estimate.heard(3_000_000, 4_000_000)
+    assert estimate.at(4_000_000) == 3_000_000
+
+
 @given(
     offset_us=st.integers(0, TURN_US - 1),
     gaps=st.lists(st.tuples(st.integers(1, 600_000_000), st.integers(0, 150_000)), min_size=1, max_size=60),

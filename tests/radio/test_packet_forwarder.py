@@ -363,7 +363,7 @@ async def test_a_tx_ack_of_another_forwarder_or_another_token_decides_nothing(cl
 async def test_downlinks_under_way_share_no_token_and_their_number_is_bounded(clock, desk):
     """Of 1500 tokens drawn without looking, some 17 pairs would be equal. A schedule holds a hundred."""
     many, each = 1500, 100
-    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), most_downlinks=many) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), most_downlinks=many, tx_ack_timeout_s=60) as radio:
         forwarders = [desk.enter_context(DeskForwarder(radio.address, OTHER + n)) for n in range(many // each)]
         downlinks = []
         for forwarder in forwarders:
@@ -439,7 +439,7 @@ async def test_what_the_law_forbids_never_reaches_a_forwarder(clock, desk):
     ],
 )
 async def test_only_a_refusal_gives_air_time_back_and_a_late_one_too(clock, desk, said, is_given_back, is_late):
-    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), tx_ack_timeout_s=0.01 if is_late else 1) as radio:
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful(), tx_ack_timeout_s=0.01 if is_late else 60) as radio:
         forwarder = await calling(desk, radio)
         radio.submit(request(forwarder.eui, **LONG))
         downlink = await forwarder.downlink()
@@ -500,6 +500,17 @@ async def test_a_forwarder_that_began_anew_is_not_held_to_what_it_had_before(clo
         clock.move(1)
         await forwarder.push_frames([RXPK | {"tmst": 4_100_000}])
         assert radio.submit(request(forwarder.eui, timing=AtCounter(5_100_000))).result is TxResult.ACCEPTED
+
+
+async def test_a_forwarder_whose_counter_stands_still_is_answered_each_time(clock, desk):
+    """A simulated one, or one that is started again and again: its word on its counter is the only one there is."""
+    async with PacketForwarderRadio(ANY_PORT, clock, lawful()) as radio:
+        forwarder = await calling(desk, radio)
+        for _ in range(5):
+            await forwarder.push_frames([RXPK])
+            rx1 = request(forwarder.eui, timing=AtCounter(RXPK["tmst"] + 1_000_000))
+            assert radio.submit(rx1).result is TxResult.ACCEPTED
+            clock.move(2)
 
 
 async def test_gps_time_is_for_forwarders_whose_frames_carry_it(clock, desk):

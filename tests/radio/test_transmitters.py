@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.model import AtCounter, AtGpsTime, DownlinkRequest, Fsk, Immediately, Lora, Stamp, TimeQuality, TxResult
 from gateway.radio.counter import TURN_US
 from gateway.radio.schedule import GpsReference, Planned
 from gateway.radio.transmitters import Transmitters, bandwidth_hz, timed
-from gateway.regions import region_named
+from gateway.regions import REGIONS, region_named
 from gateway.regions.eu868 import EU868
 
 NOW = Stamp(1_795_428_000_000_000, TimeQuality.NTP, 20, "boot", 3_600_000_000)
@@ -43,6 +45,8 @@ def plan(transmitters, count_us=COUNT_US, now=NOW, gps=None, **changes):
         ({"timing": AtCounter((COUNT_US - 5) % TURN_US)}, TxResult.TOO_LATE, "starts in -0.0 ms"),
         ({"timing": AtGpsTime(5)}, TxResult.GPS_UNLOCKED, "no GPS time"),
         ({"phy": b""}, TxResult.UNKNOWN, "an empty frame"),
+        ({"preamble_symbols": -1}, TxResult.UNKNOWN, "a preamble of -1"),
+        ({"preamble_symbols": 65_536}, TxResult.UNKNOWN, "at most 65535"),
         ({"phy": bytes(256)}, TxResult.UNKNOWN, "256"),
         ({"modulation": Lora(13, 125_000)}, TxResult.UNKNOWN, "13"),
         ({"modulation": Lora(7, 125_000, "9/5")}, TxResult.UNKNOWN, "9/5"),
@@ -133,6 +137,48 @@ def test_receivers_that_somebody_invents_leave_nothing_behind():
         transmitters.schedule(f"{number}")
     assert len(transmitters._schedules) <= 512
     assert len(transmitters.schedule("roof")) == 1
+
+
+WHOLE = st.integers() | st.integers(-2, 300_000)
+REQUESTS = st.builds(
+    DownlinkRequest,
+    ref=st.just("x"),
+    phy=st.binary(max_size=300),
+    receiver=st.text(max_size=3),
+    timing=st.builds(AtCounter, st.integers()) | st.builds(AtGpsTime, st.integers()) | st.just(Immediately()),
+    frequency_hz=st.integers(862_000_000, 871_000_000) | st.integers(),
+    modulation=st.builds(
+        Lora,
+        st.integers(-1, 14),
+        st.sampled_from([0, 125_000, 250_000, 500_000]) | st.integers(),
+        st.sampled_from(["4/5", "4/8", None]) | st.text(max_size=4),
+    )
+    | st.builds(Fsk, WHOLE, st.none() | WHOLE),
+    power_dbm_eirp=st.floats(),
+    preamble_symbols=st.none() | WHOLE,
+    payload_crc=st.booleans(),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    requests=st.lists(REQUESTS, max_size=8),
+    region=st.sampled_from(sorted(REGIONS)),
+    count_us=st.integers(0, 1 << 60),
+    gps=st.none() | st.builds(GpsReference, st.integers(0, 1 << 60), st.integers(0, 1 << 60)),
+)
+def test_no_request_raises_and_every_answer_is_one_or_the_other(requests, region, count_us, gps):
+    transmitters = Transmitters(REGIONS[region])
+    for request in requests:
+        answer = transmitters.plan(request, count_us, NOW, gps)
+        if isinstance(answer, Planned):
+            assert answer.airtime_us > 0
+            assert 42_500 < answer.start_us - count_us <= 512_000_000
+            transmitters.schedule(request.receiver).take(answer)
+        else:
+            assert answer.ref == "x"
+            assert answer.detail
+            assert answer.result not in (TxResult.ACCEPTED, TxResult.SENT)
 
 
 @pytest.mark.parametrize(

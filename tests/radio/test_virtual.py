@@ -9,7 +9,7 @@ import pytest
 from law import Sent, violations
 
 from gateway.errors import UsageError
-from gateway.lorawan.frame import parse
+from gateway.lorawan.frame import DataFrame, JoinRequest, parse
 from gateway.lorawan.network import Network
 from gateway.model import (
     AtCounter,
@@ -325,6 +325,17 @@ async def test_health_speaks_in_words_and_counts():
     assert set(chip["lost"]) <= {"too_weak", "collision", "transmitting", "no_demodulator"}
     assert after.dropped == 0
     assert dict(after.refused) == {}
+
+
+async def test_devices_that_join_ask_until_they_are_answered():
+    rooms = b"[rooms]\ncount = 4\njoining = 3\ninterval = '20s'\n"
+    scenario = read_scenario(EMPTY + rooms, "joining.toml")
+    async with VirtualRadio(scenario, Transmitters(EU868), stamp=stamps(), speed=300.0) as radio:
+        frames = [parse(frame.phy) for frame in await take(radio.frames(), 40) if frame.crc is Crc.OK]
+        assert "4 devices" in radio.health().evidence
+    asked = {frame.dev_eui for frame in frames if isinstance(frame, JoinRequest)}
+    assert asked == {device.dev_eui for device, _ in scenario.joining_devices()}
+    assert any(isinstance(frame, DataFrame) for frame in frames)
 
 
 async def test_a_city_without_devices_falls_silent():

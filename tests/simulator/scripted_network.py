@@ -1,18 +1,20 @@
 """A network that does as it is told: for devices that are to be proved right, and that have to notice what is wrong.
 
-Join accepts are made here by hand, from the primitives of `cryptography` and the pages of the specification, and neither
+Join accepts are made here by hand, from the primitives of `cryptography` and the pages of the specification, neither
 with the gateway's network side nor with the devices' own code.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.cmac import CMAC
 
+from gateway.lorawan import mac_commands as mac
 from gateway.lorawan.crypto import KeySchedules, crypt_f_opts, crypt_payload
 from gateway.lorawan.downlink import seal_downlink
 from gateway.lorawan.frame import DataFrame, Direction, JoinRequest, RejoinRequest, parse
@@ -40,6 +42,7 @@ from gateway.simulator.end_device.profile import Habits, Profile
 from gateway.simulator.sensors import Measure
 from gateway.simulator.town import Town
 
+LEAD_US = 50_000
 NET_ID = 0x000001
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -155,6 +158,10 @@ class Terms:
     late_us: int = 0
 
 
+USUAL = Terms()
+NEAR = Position(150, 0)
+
+
 @dataclass
 class Member:
     """A device as the network knows it."""
@@ -173,7 +180,7 @@ class Member:
 class ScriptedNetwork:
     """`answer(uplink)` gives a Reply, or None. `terms` are those of the next accepts; None: joins are not answered."""
 
-    def __init__(self, town, answer=None, terms=Terms()):
+    def __init__(self, town, answer=None, terms=USUAL):
         self.town = town
         self.answer = answer or (lambda uplink: None)
         self.terms = terms
@@ -357,15 +364,31 @@ class ScriptedNetwork:
     def _submit(self, chip, phy, timing, hz, modulation):
         self._refs += 1
         assert isinstance(modulation, Lora)
-        answer = chip.send(DownlinkRequest(str(self._refs), phy, "roof-1", timing, hz, modulation, 16.0))
-        if isinstance(answer, TxRefused):
+        self.put(chip, DownlinkRequest(str(self._refs), phy, "roof-1", timing, hz, modulation, 16.0))
+
+    def put(self, chip, request):
+        """Tell the chip shortly before the time: it can have one transmission in mind."""
+        now_us = self.town.now_us
+        due_us = now_us
+        if isinstance(request.timing, AtCounter):
+            ahead_us = (request.timing.counter_us - chip.counter_us()) % (1 << 32)
+            due_us = now_us + ahead_us - LEAD_US
+        self.town.air.arrange(due_us, partial(self._program, chip, request))
+
+    def _program(self, chip, request):
+        answer = chip.send(request)
+        if not isinstance(answer, TxRefused):
+            return
+        if isinstance(request.timing, AtCounter):
             self.refused.append(answer)
+        else:
+            self.town.air.arrange(self.town.now_us + LEAD_US, partial(self._program, chip, request))
 
 
 class Setting:
     """A town with its scripted network and some devices close to the gateway."""
 
-    def __init__(self, *profiles, answer=None, terms=Terms(), seed=1, clock_ppm=0.0, town=None, near=Position(150, 0)):
+    def __init__(self, *profiles, answer=None, terms=USUAL, seed=1, clock_ppm=0.0, town=None, near=NEAR):
         self.town = Town(seed) if town is None else town
         self.network = ScriptedNetwork(self.town, answer, terms)
         self.devices = [EndDevice(profile, Chance(seed).about(profile.dev_eui)) for profile in profiles]
@@ -388,3 +411,14 @@ class Setting:
 
     def complaints(self, *apart_from):
         return self.town.neighbourhood.every_complaint(apart_from=apart_from)
+
+
+def conf(uplink):
+    """What every network of 1.1 answers."""
+    answers = {
+        mac.RekeyInd: mac.RekeyConf(),
+        mac.ResetInd: mac.ResetConf(),
+        mac.DeviceModeInd: mac.DeviceModeConf(mac.CLASS_C),
+    }
+    commands = tuple(answers[type(command)] for command in uplink.commands if type(command) in answers)
+    return Reply(commands=commands) if commands else None

@@ -13,7 +13,7 @@ from readings import STAMP, device, reading, session
 from gateway.errors import StoreFull
 from gateway.model import GatewayEui
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import part_files
+from gateway.store.part import part_files
 from gateway.store.retention import Disk, Limits, Part, Reason, judge
 from gateway.store.store import Store
 

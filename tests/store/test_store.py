@@ -19,8 +19,9 @@ from gateway.errors import StorageError
 from gateway.host.dating import Backdating
 from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Refusal, Refused, TimeQuality
 from gateway.store.devices import DeviceRegistry
-from gateway.store.log import RecordLog, Tally, UnopenedFrame, part_files
+from gateway.store.log import RecordLog
 from gateway.store.owner import Ownership
+from gateway.store.part import Tally, UnopenedFrame, part_files
 from gateway.store.records import encode
 from gateway.store.retention import Limits
 from gateway.store.seals import SealRing
@@ -62,7 +63,7 @@ async def test_a_kept_reading_is_read_back_by_another_process_at_once(folder):
 
 _READ_BACK = textwrap.dedent("""
     import sys; from pathlib import Path
-    from gateway.store.log import LogReader
+    from gateway.store.reader import LogReader
     from gateway.store.records import decode
     from gateway.store.seals import SealRing
     folder = Path(sys.argv[1])

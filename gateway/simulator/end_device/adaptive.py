@@ -23,15 +23,12 @@ def backed_off(radio: Radio, parameters: Parameters, uplinks: int) -> Parameters
         return replace(parameters, tx_power=0)
     slower = radio.next_slower(parameters)
     if slower is None:
-        return replace(parameters, nb_trans=1, enabled=parameters.enabled | _defaults(radio))
-    enabled = parameters.enabled if parameters.carrying(slower) else parameters.enabled | _defaults(radio)
-    return replace(parameters, data_rate=slower, enabled=enabled)
+        return replace(parameters.with_defaults(radio.region), nb_trans=1)
+    if not parameters.carrying(slower):
+        parameters = parameters.with_defaults(radio.region)
+    return replace(parameters, data_rate=slower)
 
 
 def _at_the_end(radio: Radio, parameters: Parameters) -> bool:
     loud_and_slow = parameters.tx_power == 0 and radio.next_slower(parameters) is None
-    return loud_and_slow and parameters.nb_trans == 1 and _defaults(radio) <= parameters.enabled
-
-
-def _defaults(radio: Radio) -> frozenset[int]:
-    return frozenset(range(len(radio.region.channels)))
+    return loud_and_slow and parameters.nb_trans == 1 and parameters.with_defaults(radio.region) == parameters

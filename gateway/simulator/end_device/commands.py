@@ -161,7 +161,7 @@ def _rx_param_setup(
 ) -> tuple[Parameters, mac.RXParamSetupAns]:
     region = radio.region
     answer = mac.RXParamSetupAns(
-        channel_ack=region.lowest_hz <= request.frequency_hz <= region.highest_hz,
+        channel_ack=region.downlink_frequency_ok(request.frequency_hz),
         rx2_data_rate_ack=radio.listens_with(request.rx2_data_rate) is not None,
         rx1_dr_offset_ack=request.rx1_dr_offset <= region.rx1_offset_max,
     )
@@ -179,9 +179,8 @@ def _new_channel(
         return parameters, None
     ours = len(region.channels) <= request.ch_index < region.channels_max
     low, high = request.min_data_rate, request.max_data_rate
-    inside = region.lowest_hz <= request.frequency_hz <= region.highest_hz
     answer = mac.NewChannelAns(
-        channel_frequency_ok=ours and (inside or not request.frequency_hz),
+        channel_frequency_ok=ours and (not request.frequency_hz or radio.may_send(request.frequency_hz)),
         data_rate_range_ok=ours and low <= high and low in radio.data_rates and high in radio.data_rates,
     )
     if not _complete(answer):
@@ -201,10 +200,8 @@ def _tx_param_setup(
         downlink_dwell=request.downlink_dwell,
         max_eirp_dbm=mac.MAX_EIRP_DBM[request.max_eirp],
     )
-    if not radio.usable(changed, changed.data_rate):  # the dwell time has taken the data rate it was at
-        faster = [dr for dr in radio.data_rates if dr > changed.data_rate and radio.usable(changed, dr)]
-        changed = replace(changed, data_rate=min(faster, default=changed.data_rate))
-    return changed, mac.TxParamSetupAns()
+    # The dwell time may have taken the data rate it was at.
+    return radio.nearest_usable(changed), mac.TxParamSetupAns()
 
 
 def _dl_channel(
@@ -215,7 +212,7 @@ def _dl_channel(
         return parameters, None
     channel = parameters.channels.get(request.ch_index)
     answer = mac.DlChannelAns(
-        channel_frequency_ok=region.lowest_hz <= request.frequency_hz <= region.highest_hz,
+        channel_frequency_ok=region.downlink_frequency_ok(request.frequency_hz),
         uplink_frequency_exists=channel is not None,
     )
     if channel is None or not _complete(answer):

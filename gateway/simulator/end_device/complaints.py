@@ -21,6 +21,7 @@ class Fault(StrEnum):
     UNASKED_ANSWER = "unasked_answer"  # the answer of a MAC command that was not sent
     UNKNOWN_COMMAND = "unknown_command"  # a MAC command that this version does not have, or one cut short
     REFUSED_COMMAND = "refused_command"  # a MAC command that the device cannot obey
+    COMMANDS_IN_RXC = "commands_in_rxc"  # MAC commands belong into the windows of class A (TS001-1.0.4, 17)
     TOO_LONG = "too_long"  # more bytes than the data rate of the window allows
     MALFORMED = "malformed"  # no LoRaWAN frame
     OUTSIDE_WINDOWS = "outside_windows"  # sent when or where the device does not listen

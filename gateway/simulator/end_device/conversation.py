@@ -88,7 +88,7 @@ class Conversation:
     def next_frame(self, now_us: int, measure: Measure | None, parameters: Parameters) -> tuple[Outgoing, bool]:
         """The next frame, which takes a counter, and whether the report is in it or waits for the one after."""
         commands = [*self._indications.values(), *self._sticky, *self._answers, *self._requests()]
-        room = self._radio.room(parameters)
+        room = self._radio.room(parameters) or 0
         composed = compose(measure, commands, room, payload_first=self._commands_went_first)
         self._commands_went_first = not composed.with_report
         self._diary.too_long += composed.too_long
@@ -162,6 +162,9 @@ class Conversation:
         size = len(opened.payload) + len(opened.f_opts)
         if room is None or size > room:
             self._diary.complain(Fault.TOO_LONG, end_us, f"{size} bytes at DR{data_rate}, where {room} may be sent")
+        if window.name == windows.RXC and (opened.f_opts or opened.f_port == 0):
+            self._diary.complain(Fault.COMMANDS_IN_RXC, end_us, f"{opened.counter} {opened.f_cnt} has MAC commands")
+            return None if self.session.mac_version >= "1.0.4" else opened
         return opened
 
     def take(self, downlink: Downlink, window: Window, end_us: int, snr_db: float, parameters: Parameters) -> Taken:

@@ -24,12 +24,13 @@ from gateway.simulator.end_device.adaptive import backed_off
 from gateway.simulator.end_device.complaints import Fault
 from gateway.simulator.end_device.conversation import Conversation
 from gateway.simulator.end_device.diary import Asked, Diary, Joined
-from gateway.simulator.end_device.parameters import Parameters, Radio
+from gateway.simulator.end_device.parameters import HEADER_SIZE, JOIN_REQUEST_SIZE, Parameters, Radio
 from gateway.simulator.end_device.rejoins import Rejoins
 from gateway.simulator.end_device.spending import Spending
 
 if TYPE_CHECKING:
     from gateway.model import Lora, Session
+    from gateway.regions.region import ReceiveWindow
     from gateway.simulator.chance import Chance
     from gateway.simulator.end_device.composing import Outgoing
     from gateway.simulator.end_device.conversation import Taken
@@ -50,6 +51,9 @@ REPETITION_US = (0, 1_000_000)
 
 JOIN_BANK = 8
 """Channels of a fixed plan that a gateway of eight channels hears."""
+
+REJOIN_REQUEST_SIZE = 24
+"""That of type 1; the other types have five bytes less."""
 
 KEYS_KEPT = 8
 """A device has at most five keys; those of the session before are forgotten."""
@@ -90,6 +94,7 @@ class EndDevice:
         self._dev_nonce = profile.first_dev_nonce
         self._join_nonces: set[int] = set()
         self._net_id = 0
+        self._joining_rx2 = profile.region.rx2  # of the last join request; some plans have one for each channel
         # Where it stands.
         self._absences = list(profile.habits.absences)
         self._away: Absence | None = None
@@ -148,7 +153,11 @@ class EndDevice:
             return self._join_us
         if self._outgoing is not None:
             return self._again_us
-        return min(self._due_us, self._prompt_us, self._rejoins.due_us(self._conversation.session, self.parameters))
+        return min(self._due_us, self._prompt_us, self._rejoin_us(self._conversation.session))
+
+    def _rejoin_us(self, session: Session) -> int:
+        """When a rejoin request is due; an ABP device has nothing to ask for."""
+        return NEVER_US if self.identity is None else self._rejoins.due_us(session, self.parameters)
 
     def _come_and_go(self, now_us: int) -> None:
         if self._away is None and self._absences and self._absences[0].from_us <= now_us:
@@ -203,7 +212,7 @@ class EndDevice:
             return self._ask_to_join(now_us) if now_us >= self._join_us else None
         if self._outgoing is not None:
             return self._transmit(now_us, conversation, self._outgoing) if now_us >= self._again_us else None
-        if now_us >= self._rejoins.due_us(conversation.session, self.parameters):
+        if now_us >= self._rejoin_us(conversation.session):
             return self._ask_to_rejoin(now_us, conversation.session)
         if now_us < min(self._due_us, self._prompt_us):
             return None
@@ -222,7 +231,7 @@ class EndDevice:
         identity = self.identity
         assert identity is not None
         channels, data_rate = self._join_choice()
-        channel = self._free_channel(now_us, channels, data_rate, join=True)
+        channel = self._free_channel(now_us, channels, data_rate, JOIN_REQUEST_SIZE, join=True)
         if channel is None:
             return None
         nonce = self._dev_nonce
@@ -240,12 +249,13 @@ class EndDevice:
 
     def _ask_to_rejoin(self, now_us: int, session: Session) -> Emission | None:
         identity = self.identity
+        assert identity is not None
         channels, data_rate = self._join_choice()
         wanted = self._rejoins.data_rate
         if wanted in self._radio.data_rates and wanted in self.profile.region.join_data_rates[channels[0]]:
             data_rate = wanted
-        channel = self._free_channel(now_us, channels, data_rate)
-        if channel is None or identity is None:
+        channel = self._free_channel(now_us, channels, data_rate, REJOIN_REQUEST_SIZE)
+        if channel is None:
             return None
         self._attempts += 1
         rejoin_type, rj_count = self._rejoins.next(now_us, self.parameters, self._chance)
@@ -264,9 +274,9 @@ class EndDevice:
         for channel, data_rates in self.profile.region.join_data_rates.items():
             kinds.setdefault(data_rates, []).append(channel)
         round_, kind = divmod(self._attempts, len(kinds))
-        data_rates, channels = list(kinds.items())[kind]
+        channels = list(kinds.values())[kind]
         banks = [channels[at : at + JOIN_BANK] for at in range(0, len(channels), JOIN_BANK)]
-        rates = [data_rate for data_rate in data_rates if data_rate in self._radio.data_rates]
+        rates = self._radio.join_data_rates(channels[0])
         slower = round_ // (TRIES_PER_DATA_RATE * len(banks)) % len(rates)
         return tuple(banks[round_ % len(banks)]), rates[-1 - slower]
 
@@ -283,8 +293,11 @@ class EndDevice:
         return outgoing
 
     def _transmit(self, now_us: int, conversation: Conversation, outgoing: Outgoing) -> Emission | None:
+        if not self.parameters.carrying(self.parameters.data_rate):  # its last channel was taken away
+            self.parameters = self._radio.nearest_usable(self.parameters.with_defaults(self.profile.region))
         parameters, sent = self.parameters, outgoing.sent
-        channel = self._free_channel(now_us, parameters.carrying(parameters.data_rate), parameters.data_rate)
+        channels, size = parameters.carrying(parameters.data_rate), HEADER_SIZE + outgoing.size
+        channel = self._free_channel(now_us, channels, parameters.data_rate, size)
         if channel is None:
             return None
         sent.transmissions += 1
@@ -309,14 +322,15 @@ class EndDevice:
         return emission
 
     def _free_channel(
-        self, now_us: int, channels: tuple[int, ...], data_rate: int, *, join: bool = False
+        self, now_us: int, channels: tuple[int, ...], data_rate: int, size: int, *, join: bool = False
     ) -> int | None:
-        """One of the channels whose band may be used now; None, and `_blocked_us` says until when."""
-        width_hz, known = self._radio.lora(data_rate).bandwidth_hz, self.parameters.channels
+        """A channel whose band may be used now for so many bytes; None, and `_blocked_us` says until when."""
+        lora, known = self._radio.lora(data_rate), self.parameters.channels
+        width_hz, length_us = lora.bandwidth_hz, airtime_us(lora, size)
         free_us = {
             channel: us
             for channel in channels
-            if (us := self._spending.free_us(known[channel].frequency_hz, width_hz, join=join)) is not None
+            if (us := self._spending.free_us(known[channel].frequency_hz, width_hz, length_us, join=join)) is not None
         }
         ready = [channel for channel, us in free_us.items() if us <= now_us]
         if ready:
@@ -342,38 +356,37 @@ class EndDevice:
     def _listen_after(self, end_us: int, channel: int, data_rate: int, *, join: bool) -> None:
         region, parameters = self.profile.region, self.parameters
         known = parameters.channels[channel]
-        rx1 = region.rx1(known.frequency_hz, data_rate, parameters.rx1_dr_offset, dwell=parameters.downlink_dwell)
-        rx1_hz = rx1.frequency_hz if known.rx1_frequency_hz is None else known.rx1_frequency_hz
+        if join and self._conversation is None:
+            rx1 = region.join_rx1(known.frequency_hz, data_rate)
+            rx2 = self._joining_rx2 = region.rx2_after_join(known.frequency_hz)
+        else:
+            rx1 = region.rx1(known.frequency_hz, data_rate, parameters.rx1_dr_offset, dwell=parameters.downlink_dwell)
+            rx2 = parameters.rx2
+            if known.rx1_frequency_hz is not None:
+                rx1 = replace(rx1, frequency_hz=known.rx1_frequency_hz)
+        where1, where2 = self._tuned(rx1), self._tuned(rx2)
         opens_us = end_us + (region.join_accept_delay1_us if join else parameters.rx1_delay_us)
-        self.windows = windows.class_a(
-            opens_us,
-            opens_us + region.receive_delay2_after_1_us,
-            self._tuned(rx1_hz, rx1.data_rate),
-            self._rx2(),
-            self.profile.rx_error_us,
-        )
         last_us = opens_us + region.receive_delay2_after_1_us
+        self.windows = windows.class_a(opens_us, last_us, where1, where2, self.profile.rx_error_us)
         self._decided_us = max((window.decided_us for window in self.windows), default=last_us)
-        if self._is_class_c:
-            self.windows = windows.class_c(end_us, self.windows, self._rx2())
+        if self.is_class_c:
+            self.windows = windows.class_c(end_us, self.windows, where2)
 
     def _listen_again(self, now_us: int) -> None:
         """Nothing is awaited: class A sleeps, class C listens in RX2's parameters, or goes on doing so."""
         self._decided_us = None
-        where = self._rx2() if self._is_class_c else None
+        where = self._tuned(self.parameters.rx2) if self.is_class_c else None
         since_us = next((open_.open_us for open_ in self.windows if open_.lasts and open_.where == where), now_us)
         self.windows = windows.class_c(since_us, (), where)
 
     @property
-    def _is_class_c(self) -> bool:
+    def is_class_c(self) -> bool:
+        """Whether it listens all the time: not before it has a session."""
         return self.profile.device_class == "C" and self._conversation is not None
 
-    def _rx2(self) -> Where | None:
-        return self._tuned(self.parameters.rx2.frequency_hz, self.parameters.rx2.data_rate)
-
-    def _tuned(self, frequency_hz: int, data_rate: int) -> Where | None:
-        lora = self._radio.listens_with(data_rate)
-        return None if lora is None else windows.Where(frequency_hz, data_rate, lora)
+    def _tuned(self, window: ReceiveWindow) -> Where | None:
+        lora = self._radio.listens_with(window.data_rate)
+        return None if lora is None else windows.Where(window.frequency_hz, window.data_rate, lora)
 
     def _unanswered(self, now_us: int) -> None:
         """Both windows are over, and nothing came for this device."""
@@ -397,7 +410,7 @@ class EndDevice:
         slower = self._radio.next_slower(self.parameters)
         if slower is not None and self.parameters.carrying(slower):
             parameters = replace(self.parameters, data_rate=slower)
-            if outgoing.size <= self._radio.room(parameters):
+            if outgoing.size <= (self._radio.room(parameters) or 0):
                 self.parameters = parameters
 
     # --- what is heard ----------------------------------------------------------------------------------------------
@@ -490,7 +503,7 @@ class EndDevice:
         else:
             wrong.append(f"RX1DROffset {accept.rx1_dr_offset}")
         if self._radio.listens_with(accept.rx2_data_rate) is not None:
-            parameters = replace(parameters, rx2=replace(region.rx2, data_rate=accept.rx2_data_rate))
+            parameters = replace(parameters, rx2=replace(self._joining_rx2, data_rate=accept.rx2_data_rate))
         else:
             wrong.append(f"RX2DataRate {accept.rx2_data_rate}")
         if accept.cf_list:
@@ -501,7 +514,7 @@ class EndDevice:
                 parameters = listed
         for text in wrong:
             self.diary.complain(Fault.JOIN_ACCEPT, end_us, text)
-        return parameters
+        return self._radio.nearest_usable(parameters)
 
 
 def _identity(profile: Profile) -> joining.Identity | None:
