@@ -749,7 +749,7 @@ class Store:
             # The registry last: who reads back starts at the older of the two.
             owners = await self.with_network(lambda network: network.checkpoint(self.epoch, head, joined))
             await self._writer.call(lambda: self._registry.checkpoint(self.epoch, head, taken.items(), owners))
-        except Exception:
+        except BaseException:  # a stop too: its own checkpoint would call current what was never written
             self.known.put_back(taken)
             raise
         self._checkpointed_head = head

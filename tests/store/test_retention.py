@@ -155,3 +155,15 @@ async def test_what_was_not_for_a_destination_is_no_loss_of_it(folder):
         glass, water = store.progress("glass"), store.progress("water")
         assert (glass.given_up, glass.skipped, water.given_up, water.skipped) == (left, 0, 0, left)
         assert {loss.sink for loss in await store.losses()} == {"glass"}
+
+
+async def test_a_stop_in_the_midst_of_a_checkpoint_forgets_no_counter(folder):
+    async with opened(folder) as store:
+        store.accept(device(2), session(2, session_id=2, f_cnt_up=77))
+        await store.keep_uplink(reading(77, number=2), session(2, session_id=2))
+        saving = asyncio.create_task(store._save_checkpoint())
+        await asyncio.sleep(0)
+        saving.cancel()
+        await asyncio.wait({saving})
+    async with opened(folder) as store:
+        assert store.counters()[device(2).dev_eui] == 77
