@@ -17,6 +17,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from gateway import __version__
 from gateway.console import verdict, wording
+from gateway.console.answering import answering
 from gateway.console.verdict import Level, Pace
 from gateway.model import TimeQuality
 
@@ -173,6 +174,7 @@ class Screen:
             "keeping": keeping,
             "delivering": delivering,
             "clock": verdict.clock(status["clock"]),
+            "sending": answering(status["network"], radio) if status.get("network") else None,
             "sinks": sinks,
             "servers": servers,
             "steps": list(dict.fromkeys(step for one in (*sinks, *servers) for step in one.verdict.steps)),
