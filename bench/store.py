@@ -22,6 +22,7 @@ from bench.machine import bare_syncs_per_s, counted_disk, forget_cached
 from gateway.store.cursors import CursorFile, Progress
 from gateway.store.devices import DeviceRegistry
 from gateway.store.known import Sighting
+from gateway.store.store import CHECKPOINT_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -187,8 +188,11 @@ def _opening(records: int) -> None:
             register(Path(empty), 1)
             peer = _open(Path(empty))
         _show_opening("cleanly closed", _open(folder), peer)
-        for what, rate in (("an hour at 2.3 records/s to read back", BUSY_PER_S), ("an hour of a chip's 171/s", 171)):
-            behind = min(records, int(rate * HOUR_S))
+        for what, rate in (
+            ("an hour at 2.3 records/s to read back", BUSY_PER_S),
+            ("the most there is between checkpoints", 171),
+        ):
+            behind = min(records, int(rate * HOUR_S), CHECKPOINT_RECORDS)
             checkpoint(folder, _killed(folder), records - behind)
             _show_opening(f"after a kill, {what}", _open(folder), peer)
 
