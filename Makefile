@@ -31,11 +31,12 @@ test: .venv/dev ## every test, with real servers
 crash: .venv/dev ## the store killed, cut off, damaged and refused everywhere: hours
 	@CRASH_EXHAUSTIVE=1 $(python) -m pytest -n auto tests/disk $(ARGS)
 
-# Each seed is another story; what has happened is told again with its seed, kills at the process as nearly as can be.
+# Kills of the store (KILLS) and of the network side (NETWORK_KILLS). Each seed is another story; what has happened is told again with its seed, kills at the process as nearly as can be.
 soak: .venv/dev ## the judge for half an hour: KILLS=500 LIVES=100 HISTORIES=1000 SEED=...
 	@requirements/debian.sh mosquitto=mosquitto
 	@JUDGE_KILLS=$(or $(KILLS),500) JUDGE_LIVES=$(or $(LIVES),100) JUDGE_HISTORIES=$(or $(HISTORIES),1000) \
-	    JUDGE_SEED=$(SEED) $(python) -m pytest -q -s --show-capture=no tests/judge $(ARGS)
+	    NETWORK_KILLS=$(or $(NETWORK_KILLS),10000) JUDGE_SEED=$(SEED) $(python) -m pytest -q -s --show-capture=no \
+	    tests/judge tests/serving/test_network_kills.py $(ARGS)
 
 check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 	@$(python) -m ruff format --check .

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.errors import GatewayError, StorageError, UsageError
@@ -153,6 +153,10 @@ class DownlinkQueue:
     def unacknowledged(self, dev_eui: DevEui) -> QueuedDownlink | None:
         """The confirmed downlink that this device has not acknowledged yet."""
         return next((entry for entry in self._waiting(dev_eui) if entry.state is DownlinkState.SENT), None)
+
+    def waited_for(self, most: int) -> list[DevEui]:
+        """Devices that something waits for, at most so many: those that waited longest."""
+        return list(islice(self._open, most))
 
     @property
     def waiting(self) -> int:

@@ -68,6 +68,10 @@ confirmed uplinks."""
 AGAIN_S = 5.0
 """Until a class C downlink that found no room on the air is tried again."""
 
+WAKE_S, MOST_WOKEN = 30.0, 100
+"""What waits for a device of class C when the gateway starts, or while no receiver was there, goes out within this
+time; each look at a device is a lookup in the registry."""
+
 STOP_WITHIN_S = 1.0
 
 _NEVER = frozenset({TxResult.TX_FREQ, TxResult.TX_POWER})
@@ -161,6 +165,13 @@ class NetworkServer:
     async def keep(self) -> None:
         """Write down what is known of devices, for as long as the gateway runs."""
         await self._with.sessions.keep()
+
+    async def wake(self) -> None:
+        """Try again for devices that always listen and could not be reached, for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(WAKE_S)
+            for dev_eui in self._with.queue.waited_for(MOST_WOKEN):
+                self.stirred(dev_eui)
 
     async def stop(self) -> None:
         """Let what is under way end, for a moment; then write down what is known. Nothing is begun any more."""

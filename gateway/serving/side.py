@@ -73,7 +73,7 @@ class NetworkSide:
     def duties(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs for as long as the gateway does."""
         beside = [self.line.run(), self._queue.keep(), self.mailbox.run(self.desk)]
-        return [*beside, self.server.keep()] if self.answers else beside
+        return [*beside, self.server.keep(), self.server.wake()] if self.answers else beside
 
     async def stop(self) -> None:
         """Let what is under way end, for a moment, and write down what is known."""
@@ -93,5 +93,8 @@ class NetworkSide:
 
 def _only_receiver(radio: Concentrator) -> str | None:
     """The receiver that surely reaches a device, when there is only one."""
-    names = [receiver["name"] for receiver in radio.health().receivers if "name" in receiver]
-    return str(names[0]) if len(names) == 1 else None
+    receivers = radio.health().receivers
+    if len(receivers) != 1:
+        return None
+    name = receivers[0].get("name") or receivers[0].get("eui")
+    return None if name is None else str(name)

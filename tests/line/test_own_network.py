@@ -100,8 +100,8 @@ class Valve:
         self.f_cnt_up, self.f_cnts_down = 0, []
         return plain[12:-4]
 
-    def uplink(self, payload: bytes, *, confirmed: bool = False, f_opts: bytes = b"") -> bytes:
-        head = bytes([0x80 if confirmed else 0x40]) + self.dev_addr + bytes([len(f_opts)])
+    def uplink(self, payload: bytes, *, confirmed: bool = False, f_opts: bytes = b"", ack: bool = False) -> bytes:
+        head = bytes([0x80 if confirmed else 0x40]) + self.dev_addr + bytes([len(f_opts) | (0x20 if ack else 0)])
         head += struct.pack("<H", self.f_cnt_up) + f_opts + b"\x02"
         body = head + self._crypt(0, self.f_cnt_up, payload)
         phy = body + cmac(self.nwk_s_key, self._b0(0, self.f_cnt_up, len(body)) + body)
@@ -265,3 +265,24 @@ def test_a_forged_join_and_one_of_a_stranger_are_left_unanswered(line: GatewayPr
         forwarder.nothing(1.0)
         refused = line.until(lambda status: status["radio"]["filtered"] == 2)["radio"]["refused"]
         assert refused == {"bad_mic": 1, "join_not_served": 1}
+
+
+def test_a_device_of_class_c_is_told_at_once_and_again_until_it_acknowledges(tmp_path, mosquitto) -> None:
+    with gateway_for(tmp_path, mosquitto) as line:
+        keys = ("--nwk-s-key", "11" * 16, "--app-s-key", "22" * 16)
+        line.command(
+            "device", "add", "--dev-eui", DEV_EUI.hex(), "--name", "siren", "--dev-addr", "01020304", "--class", "C",
+            "--mac-version", "1.0.4", *keys,
+        )  # fmt: skip
+        line.start()
+        with DownForwarder(line.udp_port) as forwarder:
+            siren = Valve(dev_addr=bytes.fromhex("01020304")[::-1], nwk_s_key=b"\x11" * 16, app_s_key=b"\x22" * 16)
+            asked = ("downlink", "send", "--dev-eui", DEV_EUI.hex(), "--port", "7", "--hex", "01", "--confirmed")
+            ask(line, *asked, "--ref", "alarm")
+            now = forwarder.downlink()
+            assert (now["imme"], now["freq"], now["datr"]) == (True, 869.525, "SF12BW125")
+            assert siren.take(phy_of(now))[3:] == (7, b"\x01")
+            again = forwarder.downlink(within_s=20)  # CLASS_C_RESP_TIMEOUT, 8 s (RP002-1.0.4, 2.3)
+            assert siren.take(phy_of(again))[3:] == (7, b"\x01")
+            forwarder.hear(siren.uplink(b"\x05", ack=True), counter_us=90_000_000)
+            line.until(lambda _: ask(line, "downlink", "list")[0]["state"] == "acknowledged", 10)
