@@ -32,6 +32,18 @@ async def test_a_payload_becomes_data_and_measurements(codecs):
         )
 
 
+async def test_a_codec_may_read_a_date_as_text(codecs):
+    reads = """
+from datetime import datetime
+
+
+def decode(payload, port, variables):
+    return {"data": {"year": datetime.strptime(payload.decode(), "%Y-%m-%d").year}}
+"""
+    async with Decoder(codecs({"reads": reads})) as decoder:
+        assert (await ask(decoder, "test/reads", b"2026-11-23")).data == {"year": 2026}
+
+
 @pytest.mark.parametrize("f_port", [None, 0])
 async def test_mac_commands_alone_are_nothing_to_decode_and_no_problem(codecs, f_port):
     async with Decoder(codecs({"good": GOOD})) as decoder:
