@@ -1,6 +1,6 @@
 """A life of a store, step by step: what it is asked, and what it promises, is told as it happens.
 
-A fact that was told is a promise: whoever comes after a crash may hold the store to it (verdict.py).
+A fact that was told is a promise: whoever comes after a crash may hold the store to it (kept_promises.py).
 """
 
 from __future__ import annotations

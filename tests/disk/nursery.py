@@ -51,7 +51,7 @@ class Outcome:
 
 
 class Nursery:
-    """The test's side: `run` a function of lives.py, verdict.py or formats in a child of its own."""
+    """The test's side: `run` a function of lives.py, kept_promises.py or formats in a child of its own."""
 
     def __init__(self, trouble: Trouble) -> None:
         self._trouble = trouble
@@ -98,9 +98,9 @@ def told_briefly(broken: Sequence[str]) -> str:
 
 
 def _serve() -> None:
+    import kept_promises  # noqa: F401
     import lives  # noqa: F401 - loaded once, before the children; so are the next two
     import trouble  # noqa: F401
-    import verdict  # noqa: F401
 
     from gateway.store.database import open_database
 

@@ -13,8 +13,8 @@ from itertools import product
 
 import pytest
 from damage import destroyed, flipped, page_size, rearranged, sealed_bodies, telling_bits
+from kept_promises import Told, registered
 from nursery import EXHAUSTIVE, fresh_copy, some, told_briefly
-from verdict import Told, registered
 
 FLIPS = 400 if EXHAUSTIVE else 5
 REARRANGED = 5  # of the ways to lose pages and lengths, where not all are tried
@@ -27,6 +27,8 @@ LIFE = [
     ["next_part"], ["keep", 3], ["keep", 3, 2], ["settle", "city", 5],
     ["next_part"], ["keep", 2], ["foreign", 2], ["keep", 3, 2], ["checkpoint"], ["settle", "city", 2],
 ]  # fmt: skip
+
+LAST_COMMIT = 3  # records
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def damaged(nursery, quick_folder, store, name, content):
 
 def surveyed(nursery, folder, facts, devices, **options):
     told = Told.of(facts)
-    outcome = nursery.run("verdict.survey", folder, [*told.begins], sorted(told.devices), **options)
+    outcome = nursery.run("kept_promises.survey", folder, [*told.begins], sorted(told.devices), **options)
     looks = outcome.of("seen")
     if len(looks) < 2:
         return [f"start {len(looks) + 1} failed: {outcome.breaches}"], set()
@@ -144,7 +146,10 @@ def test_a_flipped_bit_of_a_part_costs_at_most_one_record(number, nursery, quick
 
 @pytest.mark.parametrize("name", [part(LAST), part(LAST) + "-wal"])
 def test_a_flipped_bit_of_a_part_being_written_costs_at_most_one_record(name, nursery, quick_folder, killed):
-    check_flips(nursery, quick_folder, killed, name)
+    # Nothing tells a damaged last commit from one that a power cut tore: it may go as a whole.
+    newest = max(Told.of(killed[1]).kept)
+    last_commit = range(newest - LAST_COMMIT + 1, newest + 1) if name.endswith("-wal") else ()
+    check_flips(nursery, quick_folder, killed, name, last_commit=last_commit)
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -157,13 +162,13 @@ def test_a_flipped_bit_in_a_write_ahead_log_beside_the_log_costs_no_record(name,
     check_flips(nursery, quick_folder, killed, name, records=0)
 
 
-def check_flips(nursery, quick_folder, store, name, *, records=1):
+def check_flips(nursery, quick_folder, store, name, *, records=1, last_commit=()):
     content = (store[0] / name).read_bytes()
     page = page_size(store[0] / name.removesuffix("-wal"))
     found = []
     for bit in telling_bits(content, page, FLIPS, wal=name.endswith("-wal")):
         breaches, lost = damaged(nursery, quick_folder, store, name, flipped(content, bit))
-        if len(lost) > records:
+        if len(lost) > records and not lost <= set(last_commit):
             breaches.append(f"records {sorted(lost)} are lost")
         found += [
             f"bit {bit % 8} of byte {bit // 8} ({bit // 8 % page} of page {bit // 8 // page}): {one}"
@@ -285,7 +290,7 @@ def test_a_file_that_belongs_to_somebody_else_is_for_a_person_to_give_back(name,
     sound, facts = stopped
     folder = fresh_copy(sound, quick_folder / "data")
     (folder / name).chmod(mode)
-    refused = nursery.run("verdict.survey", folder, ["city"], [1, 2], as_nobody=True)
+    refused = nursery.run("kept_promises.survey", folder, ["city"], [1, 2], as_nobody=True)
     assert f"{name} may not be read and written by this user" in refused.error
     (folder / name).chmod(0o600)
     assert surveyed(nursery, folder, facts, registered(sound)) == ([], set())

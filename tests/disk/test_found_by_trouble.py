@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import pytest
 from damage import flipped
+from kept_promises import judge, registered
 from lives import live, opened
 from nursery import fresh_copy
 from power import Disk, lay_out
 from readings import session
 from trouble import Kind
-from verdict import judge, registered
 
 from gateway.store.part import PAGE_BYTES, part_files
 from gateway.store.seals import SealRing

@@ -79,7 +79,7 @@ def test_every_promise_is_kept_on_a_real_file_system_whose_power_is_cut(nursery,
             trouble.nowhere()
             disk.unmount()
             disk.mount()
-            verdict = nursery.run("verdict.judge", folder, facts, power_cut=True)
+            verdict = nursery.run("kept_promises.judge", folder, facts, power_cut=True)
             facts += [fact for also in verdict.of("also") for fact in also]
             broken += [f"cut {cut}: {breach}" for breach in verdict.breaches]
     assert not broken, told_briefly(broken)
@@ -114,7 +114,7 @@ def cut_anywhere(nursery, quick_folder, past, calls, rng):
             seen.add(known)
             folder = fresh_copy(quick_folder / "nothing", quick_folder / "cut")
             lay_out(state, folder)
-            verdict = nursery.run("verdict.judge", folder, facts, power_cut=True)
+            verdict = nursery.run("kept_promises.judge", folder, facts, power_cut=True)
             broken += [f"cut after {index} ({call}), {likely:.0%} arrived: {breach}" for breach in verdict.breaches]
     return len(seen), broken
 

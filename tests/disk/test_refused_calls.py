@@ -63,7 +63,7 @@ def test_refused_calls_cost_patience_and_nothing_else(fault, calls, nursery, tro
         if not trouble.page.failed:
             continue  # groups form as they come: this time there were fewer calls
         broken += [f"{fault} {first} of {total}: {breach}" for breach in life.breaches]
-        verdict = nursery.run("verdict.judge", folder, [*past.facts, *life.facts])
+        verdict = nursery.run("kept_promises.judge", folder, [*past.facts, *life.facts])
         broken += [f"{fault} {first} of {total}: {breach}" for breach in verdict.breaches]
     assert not broken, told_briefly(broken)
 

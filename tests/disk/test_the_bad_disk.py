@@ -163,7 +163,7 @@ def test_a_store_that_does_not_sync_is_found_guilty_of_every_power_cut(nursery, 
 def test_a_record_taken_away_and_a_counter_put_back_are_seen(nursery, quick_folder):
     life = nursery.run("lives.live", quick_folder / "data", [["enter", 1], ["keep", 3], ["subscribe", "city"]])
     facts = [*life.facts, ["durable", 7, 1, 9, "00"], ["filtered", 3], ["settled", "city", [5]], ["device", 5]]
-    verdict = nursery.run("verdict.judge", fresh_copy(quick_folder / "data", quick_folder / "copy"), facts)
+    verdict = nursery.run("kept_promises.judge", fresh_copy(quick_folder / "data", quick_folder / "copy"), facts)
     assert {breach.split(":")[0] for breach in verdict.breaches if not breach.startswith("at the second")} == {
         "records that were promised durable are lost or changed", "device 5 is not known any more",
         "3 frames were counted durably as filtered, {} are booked", "city has acknowledged [5], which is forgotten",
