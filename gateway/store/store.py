@@ -64,6 +64,8 @@ CHECKPOINT_S = 3_600.0  # a registry page for each device heard: worth it hourly
 CHECKPOINT_SESSIONS = 20_000  # sooner, so that a start after a crash reads back little
 CHECKPOINT_RECORDS = 200_000  # sooner, too: reading these back takes one to two seconds on a Pi-sized core
 
+FULL = "the disk is full, and not by this store"
+
 KEPT_UNOPENED = {Refusal.UNKNOWN_DEVICE, Refusal.BAD_MIC, Refusal.JOIN_NOT_SERVED, Refusal.REPLAY}
 """What later keys, or a second look, can still make something of."""
 
@@ -283,7 +285,7 @@ class Store:
         waits for it to be on disk: then the commit interval does not count. StoreFull when the settings say that what
         is there counts more than what comes.
         """
-        if self._full:
+        if self._full and not self._limits.keep_newest:
             if not reading.reread:  # else it is where it was
                 self._refused.add("*", reading, "full")
                 self._writer.dropped("full", 1)
@@ -660,7 +662,11 @@ class Store:
         judgement = judge(parts, self._limits, self._disk(), settled_through=settled, now_us=now_us)
         if judgement.full != self._full:
             self._full = judgement.full
-            log.warning("the store is full: new readings are refused" if self._full else "the store has room again")
+            if self._limits.keep_newest:
+                # What comes counts more than what is there, and nothing of that may go: so it waits in memory.
+                self._writer.hold(FULL if self._full else None)
+            refused = f"{FULL}: readings wait in memory" if self._limits.keep_newest else "new readings are refused"
+            log.warning("%s", f"the store is full: {refused}" if self._full else "the store has room again")
         if judgement.leave and self.known.unsaved:
             # A part takes its counters along: a killed process would find none, and take a recording for a new frame.
             await self._save_checkpoint()
@@ -773,9 +779,9 @@ class Store:
             loss_window_ms=round(self._interval_s * 1000),
             quarantined=self._log.damage.parts + len(self._files.damage),
             salvaged=self._log.damage.salvaged,
-            state="failing" if refuses else "full" if self._full else "writing",
+            state="full" if self._full else "failing" if refuses else "writing",
             evidence=(
-                f"the disk refuses: {refuses}; readings are kept in memory only"
+                f"{'' if refuses == FULL else 'the disk refuses: '}{refuses}; readings are kept in memory only"
                 if refuses
                 else "; ".join(self._files.damage)
             ),

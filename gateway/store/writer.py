@@ -86,6 +86,7 @@ class Writer(threading.Thread):
         self._flush = self._hurried = False
         self._last_commit = float("-inf")
         self._began_s: float | None = None  # the commit that is under way
+        self._held: str | None = None
         self.trouble: str | None = None
         self.commits = 0
         self.sync_s = 0.0  # how long the last commit took
@@ -139,6 +140,12 @@ class Writer(threading.Thread):
             self._flush = True
             self._wake.notify()
 
+    def hold(self, because: str | None) -> None:
+        """Commit nothing for this reason, until told None or to stop; what is kept meanwhile waits in memory."""
+        with self._wake:
+            self._held = because
+            self._wake.notify()
+
     def hurry(self) -> None:
         """Nothing more comes: commit what waits, and where the disk refuses, tell those who wait for it."""
         with self._wake:
@@ -157,7 +164,7 @@ class Writer(threading.Thread):
         began_s = self._began_s
         if self.trouble is None and began_s is not None and (waited_s := time.monotonic() - began_s) > STUCK_S:
             return f"it has not answered for {waited_s:.0f} s"
-        return self.trouble
+        return self.trouble or self._held
 
     def waiting(self) -> int:
         """How many readings are in memory only."""
@@ -190,7 +197,7 @@ class Writer(threading.Thread):
     def _due_in(self) -> float:
         """Seconds until the waiting group is to be committed; infinite when there is none."""
         group = self._group
-        if not group.heard:
+        if not group.heard or (self._held is not None and not self._hurried):
             return float("inf")
         if self._flush or len(group.readings) >= GROUP_RECORDS or len(group.unopened) >= GROUP_RECORDS:
             return 0

@@ -265,6 +265,8 @@ def test_a_disk_that_somebody_else_fills_costs_patience_and_no_record(make_town,
         with disk.filled():
             town.gateway.start()
             town.gateway.until(lambda status: status["store"]["state"] != "writing", 20)
+            town.speak()
+            town.arrives()
         town.gateway.until(lambda status: status["store"]["state"] == "writing")
         town.speak()
         town.arrives()
