@@ -274,12 +274,14 @@ class DeviceRegistry:
         try:
             self._db.executemany("UPDATE session SET f_cnt_up=?, last_mic=? WHERE session_id=?", counters)
             self._db.executemany(
-                "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery)"
+                "UPDATE device SET last_seen_us=coalesce(?, last_seen_us), battery=coalesce(?, battery)"
                 " WHERE dev_eui=(SELECT dev_eui FROM session WHERE session_id=?)",
                 seen,
             )
             self._db.executemany(
-                "UPDATE device SET last_seen_us=?, battery=coalesce(?, battery) WHERE dev_eui=?", seen_joined
+                "UPDATE device SET last_seen_us=coalesce(?, last_seen_us), battery=coalesce(?, battery)"
+                " WHERE dev_eui=?",
+                seen_joined,
             )
             self._db.execute("DELETE FROM checkpoint")
             self._db.execute("INSERT INTO checkpoint (epoch, position) VALUES (?,?)", (epoch, position))

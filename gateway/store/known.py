@@ -28,7 +28,7 @@ class Sighting:
 
     f_cnt_up: int
     last_mic: bytes
-    utc_us: int
+    utc_us: int | None  # None: nobody knows yet
     battery: float | None
 
 
@@ -176,8 +176,13 @@ class KnownDevices:
 
     def kept(self, session_id: int, sighting: Sighting) -> None:
         """The record of an accepted uplink is durable: the next checkpoint may say so."""
-        if sighting.battery is None and (before := self._durable.get(session_id)):
-            sighting = replace(sighting, battery=before.battery)
+        before = self._durable.get(session_id)
+        if before is not None and None in (sighting.battery, sighting.utc_us):
+            sighting = replace(
+                sighting,
+                battery=before.battery if sighting.battery is None else sighting.battery,
+                utc_us=before.utc_us if sighting.utc_us is None else sighting.utc_us,
+            )
         self._durable[session_id] = sighting
 
     # --- the checkpoint

@@ -614,7 +614,7 @@ class Store:
             self._tail.append(reading)
             self.gaps += 0 if reading.reread else reading.gap_before
             if session_id:
-                self.known.kept(session_id, _sighting(reading))
+                self.known.kept(session_id, _sighting(reading, self.date(reading.heard)))
             for sink in self._stranded.is_safe(reading):
                 sent = Record(self.gateway_eui, self.epoch, position, reading)
                 progress = self._progress[sink].acknowledge([position])
@@ -819,12 +819,14 @@ def _as_it_is(stamp: Stamp) -> Stamp:
     return stamp
 
 
-def _sighting(reading: Reading) -> Sighting:
+def _sighting(reading: Reading, heard: Stamp) -> Sighting:
+    """`heard` is the best date there is for it by now; one that is a guess is not shown as when it was last seen."""
     battery = next(
         (m.value for m in reading.decoded.measurements if m.quantity == "battery" and isinstance(m.value, int | float)),
         None,
     )
-    return Sighting(reading.f_cnt, reading.phy[-4:], reading.heard.utc_us, battery)
+    utc_us = None if heard.quality in UNDATED else heard.utc_us
+    return Sighting(reading.f_cnt, reading.phy[-4:], utc_us, battery)
 
 
 def written_bytes() -> int:

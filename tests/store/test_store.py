@@ -380,3 +380,14 @@ async def test_what_went_out_before_the_time_was_known_is_asked_for_again_from_e
         await store.date_back(known)
     async with opened(folder) as store:
         assert store.subscribe("city").again == ((6, 6),)
+
+
+async def test_a_device_is_not_called_seen_at_a_date_that_nobody_knows(folder):
+    undated = replace(STAMP, utc_us=3_600_000_000, quality=TimeQuality.UNSYNCED, uncertainty_ms=None)
+    async with opened(folder) as store:
+        await store.keep_uplink(reading(1), session(1, session_id=1))
+        await store.keep_uplink(reading(2, heard=undated), session(1, session_id=1))
+        await store.keep_uplink(reading(1, number=2, heard=undated), session(2, session_id=2))
+    with DeviceRegistry.open(folder) as registry:
+        seen = {row.device.name: (row.last_seen_utc_us, row.f_cnt_up) for row in registry.list()}
+    assert seen == {"device 1": (STAMP.utc_us, 2), "device 2": (None, 1)}
