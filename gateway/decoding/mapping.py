@@ -90,7 +90,7 @@ def read_path(text: str) -> tuple[Step, ...]:
             raise ValueError(f"{text!r} is no path such as a.b[].c")
         steps.append(found[1] or (int(found[2]) if found[2] else EACH))
         at = found.end()
-    if not steps or steps[0] == EACH:
+    if not steps or steps[0] == EACH or isinstance(steps[0], int):  # what a codec returns is an object
         raise ValueError(f"{text!r} is no path such as a.b[].c")
     return tuple(steps)
 

@@ -5,7 +5,7 @@ import contextlib
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.decoding.answer import read_answer
@@ -241,6 +241,7 @@ def test_whatever_a_normaliser_returns_makes_measurements_or_warnings(value):
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(alphabet="ab.[]01 -é", max_size=10))
+@example("[0]")
 def test_a_path_is_read_or_refused(text):
     with contextlib.suppress(ValueError):
         steps = read_path(text)
