@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from gateway.regions.region import Region
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
+        GatewaySettings,
         Lns,
         MqttSinkSettings,
         PacketForwarderRadioSettings,
+        SemtechUdpLnsSettings,
         SinkSettings,
         VirtualRadioSettings,
     )
@@ -152,7 +154,39 @@ def manners(settings: SinkSettings) -> Manners:
 # --- network servers ------------------------------------------------------------------------------------------------
 
 
-LNS: Mapping[str, Callable[[str, Any, Settings, GatewayEui, Carry, Now, Reception], NetworkServer]] = {}
+def _semtech_udp(
+    name: str,
+    settings: SemtechUdpLnsSettings,
+    gateway: GatewaySettings,
+    gateway_eui: GatewayEui,
+    carry: Carry,
+    now: Now,
+    reception: Reception,
+) -> NetworkServer:
+    from gateway.lns.semtech_udp import SemtechUdpServer, SemtechUdpSettings
+
+    return SemtechUdpServer(
+        SemtechUdpSettings(
+            name=name,
+            host=settings.server.host,
+            port=settings.server.port,
+            gateway_eui=gateway_eui,
+            keepalive_s=settings.keepalive.total_seconds(),
+            stat_interval_s=settings.stat_interval.total_seconds(),
+            downlinks=settings.downlinks,
+            latitude=gateway.latitude,
+            longitude=gateway.longitude,
+            altitude_m=gateway.altitude_m,
+        ),
+        carry,
+        now,
+        reception,
+    )
+
+
+LNS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui, Carry, Now, Reception], NetworkServer]] = {
+    "semtech-udp": _semtech_udp
+}
 
 
 def lns(
@@ -160,7 +194,7 @@ def lns(
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
     return [
-        (LNS[one.type](name, one, settings, gateway_eui, carry, now, reception), _wishes(one))
+        (LNS[one.type](name, one, settings.gateway, gateway_eui, carry, now, reception), _wishes(one))
         for name, one in settings.lns.items()
     ]
 
