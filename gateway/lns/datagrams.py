@@ -34,6 +34,7 @@ class DatagramLink:
         self._socket: socket.socket | None = None
         self._peer: Peer | None = None
         self._attempts = 0
+        self.addresses = 0  # how many the name had when it was asked for
 
     @property
     def is_open(self) -> bool:
@@ -54,6 +55,7 @@ class DatagramLink:
         An open socket stays as it is when there is no new one.
         """
         peers = await _resolve(self._host, self._port)
+        self.addresses = len(peers)
         trouble: OSError | None = None
         for _ in peers:
             family, address = peers[self._attempts % len(peers)]

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -115,13 +116,15 @@ class SemtechUdpServer:
         self._carry = carry
         self._now = now
         self._reception = reception
-        self._link = DatagramLink(settings.host, settings.port, self._take, self._troubled)
+        self._link = DatagramLink(settings.host, settings.port, self._take, self._refused_by_network)
         self._waiting: deque[RadioFrame] = deque()
         self._flushing: asyncio.Handle | None = None
         self._under_way: dict[bytes, _UnderWay] = {}  # by token, oldest first
         self._uplinks = RecentUplinks()
         self._answering: dict[asyncio.Task[None], PullResp] = {}
         # How it is.
+        self._tries = 0  # sockets without an answer, since the last pause
+        self._next_address = asyncio.Event()
         self._opened_us: int | None = None
         self._contact_us: int | None = None
         self._trouble = ""
@@ -160,7 +163,7 @@ class SemtechUdpServer:
             silent = self._is_silent()
             if silent and not self._trouble:
                 self._troubled(f"no answer for {self._silent_after_us / 1e6:g} s")
-            if silent or not self._link.is_open or self._link.has_moved():
+            if silent or self._in_vain or not self._link.is_open or self._link.has_moved():
                 await self._open()
             if not self._link.is_open:
                 await asyncio.sleep(self._settings.resolve_again_s)
@@ -169,8 +172,27 @@ class SemtechUdpServer:
                 token = self._token()
                 if self._send(PullData(VERSION, token, self._settings.gateway_eui).encode()):
                     self._under_way[token] = _UnderWay(self._now_us(), keepalive=True)
-            await asyncio.sleep(self._settings.keepalive_s)
+            await self._until_next_beat()
             self._give_up()
+
+    async def _until_next_beat(self) -> None:
+        """A keepalive's time; less when a name has more addresses and nobody listens at this one."""
+        self._next_address.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.keepalive_s):
+                await self._next_address.wait()
+                return
+        self._tries = 0
+
+    def _refused_by_network(self, trouble: str) -> None:
+        self._troubled(trouble)
+        if self._in_vain and self._tries < self._link.addresses:
+            self._next_address.set()
+
+    @property
+    def _in_vain(self) -> bool:
+        """Whether this socket is in trouble and has never had an answer: another address may be the right one."""
+        return bool(self._trouble) and (self._contact_us or 0) < (self._opened_us or 0)
 
     async def _open(self) -> None:
         try:
@@ -179,6 +201,7 @@ class SemtechUdpServer:
             self._troubled(f"{self._settings.host}: {in_words(error)}")
             return
         self._opened_us = self._now_us()
+        self._tries += 1
         self._said.clear()
         log.log(
             logging.DEBUG if self._trouble else logging.INFO,
@@ -217,6 +240,7 @@ class SemtechUdpServer:
         elif self._contact_us is None:
             log.info("lns %s: %s answers", self.name, self._address)
         self._trouble = ""
+        self._tries = 0
         self._contact_us = self._now_us()
 
     # --- up

@@ -223,6 +223,22 @@ async def test_a_name_that_is_not_there_yet_is_asked_for_again(monkeypatch):
     assert server.facts()["address"] == f"127.0.0.1:{far.port}"
 
 
+async def test_a_name_with_two_addresses_is_reached_at_the_one_where_somebody_listens(monkeypatch):
+    """`localhost` is ::1 first on many machines, and many servers listen on IPv4 only."""
+    ask = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *rest, **options):
+        if host != "lns.example.org":
+            return ask(host, port, *rest, **options)
+        return [found for address in ("127.0.0.2", "127.0.0.1") for found in ask(address, port, *rest, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with UdpNetworkServer() as far, connected(far.port, host="lns.example.org", keepalive_s=3600) as server:
+        await until(lambda: server.facts()["state"] == "connected")
+    assert server.facts()["address"] == f"127.0.0.1:{far.port}"
+    assert len(far.pulled) == 1
+
+
 async def test_what_has_no_room_is_counted():
     server = SemtechUdpServer(SemtechUdpSettings("city", "127.0.0.1", 1, EUI), Radio().carry, now, Reception())
     for _ in range(1030):
