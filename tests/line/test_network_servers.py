@@ -7,7 +7,8 @@ import json
 
 from daemons import GatewayProcess
 from test_line import APP_S_KEY, DEV_ADDR, DEV_EUI, NWK_S_KEY, PHY
-from test_own_network import DownForwarder, Valve
+from test_own_network import APP_KEY, JOIN_EUI, DownForwarder, Valve, joined
+from test_own_network import DEV_EUI as VALVE_EUI
 from udp_network_server import UdpNetworkServer, free_port, txpk
 
 STRANGER = PHY[:1] + b"\x01\x02\x03\x26" + PHY[5:]  # the same frame from DevAddr 26030201
@@ -102,3 +103,29 @@ async def test_a_servers_downlink_goes_on_air_and_what_became_of_it_comes_back(t
     }  # fmt: skip
     for word in ("TOO_LATE", "TX_FREQ", "TX_POWER", "too_long"):
         assert word in log
+
+
+async def test_joins_of_our_own_devices_stay_here_and_those_of_strangers_go_on_and_are_answered(tmp_path):
+    stranger = b"\x00" + JOIN_EUI[::-1] + bytes(8) + b"\x01\x00" + bytes(4)
+    async with UdpNetworkServer() as city:
+        with GatewayProcess(tmp_path, sink=LNS.format("city", city.port, "")) as gateway:
+            added = gateway.command(
+                "device", "add", "--dev-eui", VALVE_EUI.hex(), "--name", "valve 7", "--join-eui", JOIN_EUI.hex(),
+                "--app-key", APP_KEY.hex(),
+            )  # fmt: skip
+            assert added.returncode == 0, added.stderr
+            gateway.start()
+            with DownForwarder(gateway.udp_port) as forwarder:
+                await city.until(lambda: city.pulled)
+                valve = Valve()
+                joined(forwarder, valve)
+                forwarder.hear(valve.uplink(b"\x01"), counter_us=30_000_000)
+                forwarder.hear(stranger, counter_us=40_000_000)
+                await city.until(lambda: city.rxpks)
+                city.pull_resp(txpk(tmst=45_000_000))
+                assert forwarder.downlink()["tmst"] == 45_000_000
+                await city.until(lambda: city.tx_acks)
+            assert gateway.status()["radio"]["refused"] == {"joined": 1, "join_not_served": 1}
+            assert gateway.stop() == 0
+    assert heard(city) == [stranger]
+    assert city.tx_acks == [(b"\xd2\x04", b"")]
