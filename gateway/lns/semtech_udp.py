@@ -487,7 +487,7 @@ class SemtechUdpServer:
     # --- how it is
 
     def facts(self) -> Mapping[str, Any]:
-        """For `status`. Frames: `forwarded` left, of these `acknowledged`; `missed` never left, by reason."""
+        """For `status`. Frames: `forwarded` left, of these `acknowledged` or `unanswered`; `missed` never left."""
         state, evidence = self._state()
         settled = self._acknowledged + self._unanswered
         now_us = self._now_us()
@@ -502,6 +502,7 @@ class SemtechUdpServer:
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,
             "acknowledged": self._acknowledged,
+            "unanswered": self._unanswered,
             "acknowledged_share": round(self._acknowledged / settled, 4) if settled else None,
             "missed": dict(self._missed),
             "downlinks_asked": self._asked,

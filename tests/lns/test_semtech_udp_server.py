@@ -246,15 +246,45 @@ async def test_what_has_no_room_is_counted():
     assert server.facts()["missed"] == {"no_room": 6}
 
 
-async def test_two_servers_do_not_wait_for_each_other():
-    async with UdpNetworkServer() as far, connected(far.port) as sound, connected(free_port()) as absent:
+async def test_a_server_that_flaps_and_one_that_swallows_cost_the_third_nothing():
+    manners = {"keepalive_s": 0.05, "ack_within_s": 0.1}
+    port = free_port()
+    async with (
+        UdpNetworkServer() as far,
+        UdpNetworkServer(acknowledges=False) as hole,
+        connected(far.port, **manners) as sound,
+        connected(hole.port, **manners) as swallowed,
+        connected(port, **manners) as flapping,
+    ):
         await until(lambda: far.pulled)
-        for counter_us in range(100):
-            absent.forward(frame(counter_us=counter_us))
-            sound.forward(frame(counter_us=counter_us))
-        await until(lambda: sound.facts()["acknowledged"] == 100)
-    assert [rxpk["tmst"] for rxpk in far.rxpks] == list(range(100))
-    assert sound.facts()["acknowledged_share"] == 1.0
+        counters = iter(range(300))
+        for _ in range(3):
+            async with UdpNetworkServer(port):
+                await until(lambda: flapping.facts()["state"] == "connected")
+                await forward(next_of(counters, 50), sound, swallowed, flapping)
+            await forward(next_of(counters, 50), sound, swallowed, flapping)
+        await until(lambda: sound.facts()["acknowledged"] == 300)
+        for server in (swallowed, flapping):
+            await until(lambda server=server: settled(server.facts()) == 300)
+    assert [rxpk["tmst"] for rxpk in far.rxpks] == list(range(300))
+    assert (sound.facts()["acknowledged_share"], swallowed.facts()["acknowledged"]) == (1.0, 0)
+    assert flapping.facts()["acknowledged"] >= 100
+
+
+def next_of(counters, number: int) -> list[RadioFrame]:
+    return [frame(counter_us=next(counters)) for _ in range(number)]
+
+
+async def forward(frames, *servers: SemtechUdpServer) -> None:
+    for heard in frames:
+        for server in servers:
+            server.forward(heard)
+        await asyncio.sleep(0.001)
+
+
+def settled(facts) -> int:
+    """Frames of which it is known what came of them."""
+    return facts["acknowledged"] + facts["unanswered"] + sum(facts["missed"].values())
 
 
 async def test_an_acknowledgement_that_does_not_come_lowers_the_share():
