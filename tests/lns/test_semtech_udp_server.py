@@ -213,13 +213,14 @@ async def test_a_name_that_is_not_there_yet_is_asked_for_again(monkeypatch):
     async with UdpNetworkServer() as far, connected(far.port, host="lns.example.org", resolve_again_s=0.05) as server:
         await until(lambda: server.facts()["state"] == "unreachable")
         assert server.facts()["evidence"] == "lns.example.org: Name or service not known"
-        server.forward(frame(counter_us=1, heard=replace(now(), monotonic_us=now().monotonic_us - 4_000_000)))
-        server.forward(frame(counter_us=2))
+        for counter_us, age_us in enumerate((4_000_000, 2_900_000, 0)):  # too old now, too old soon, fresh
+            server.forward(frame(counter_us=counter_us, heard=replace(now(), monotonic_us=now().monotonic_us - age_us)))
+        await asyncio.sleep(0.15)
         there = True
         await until(lambda: far.rxpks)
         await until(lambda: server.facts()["state"] == "connected")
     assert [rxpk["tmst"] for rxpk in far.rxpks] == [2]
-    assert server.facts()["missed"] == {"away": 1}
+    assert server.facts()["missed"] == {"away": 2}
     assert server.facts()["address"] == f"127.0.0.1:{far.port}"
 
 
