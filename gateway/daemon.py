@@ -29,13 +29,14 @@ from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
 from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
+from gateway.lns.server import Forwarding, Reception
 from gateway.lorawan.network import Network
 from gateway.radio.duty_cycle import AirtimeLedger
 from gateway.regions import region_named
 from gateway.serving.desk import DownlinkDesk
 from gateway.serving.plan import network_plan
 from gateway.serving.queue import DownlinkQueue
-from gateway.serving.side import NetworkSide
+from gateway.serving.side import NetworkSide, only_receiver
 from gateway.status import GatewayView
 from gateway.store.airtime_file import AirtimeFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
@@ -115,8 +116,9 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         if side.answers:
             line.answer_with(side.server)
+        forwarding = _forward(line, settings, eui, radio, side, clock)
         control = _control(settings, store, decoder, side.desk)
-        view.watch(line, drains, side, decoder)
+        view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
@@ -129,7 +131,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
-        beside += [*side.duties(), *(drain.run() for drain in drains)]
+        beside += [*side.duties(), *forwarding.duties(), *(drain.run() for drain in drains)]
         if store.in_memory_because is not None:
             beside.append(_wait_for_the_disk(settings.store.path, store, drains, disk_is_back, stop))
         if company is not None:
@@ -179,6 +181,16 @@ def _network_side(
     answers = network.answer and store.in_memory_because is None
     plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
     return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, answers=answers)
+
+
+def _forward(
+    line: UplinkLine, settings: Settings, eui: GatewayEui, radio: Concentrator, side: NetworkSide, clock: Clock
+) -> Forwarding:
+    """Let whatever is heard go on to the network servers that the settings name."""
+    reception = Reception(partial(only_receiver, radio))
+    forwarding = Forwarding(parts.lns(settings, eui, side.line.carry, clock.stamp, reception), reception)
+    line.forward_to(forwarding)
+    return forwarding
 
 
 def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:

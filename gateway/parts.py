@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
+from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
+    from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
+        GatewaySettings,
+        Lns,
         MqttSinkSettings,
         PacketForwarderRadioSettings,
+        SemtechUdpLnsSettings,
         SinkSettings,
         VirtualRadioSettings,
     )
+    from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
 
     Now = Callable[[], Stamp]
@@ -143,6 +149,66 @@ def manners(settings: SinkSettings) -> Manners:
         in_flight=settings.in_flight,
         only_tags=settings.only_tags,
     )
+
+
+# --- network servers ------------------------------------------------------------------------------------------------
+
+
+def _semtech_udp(
+    name: str,
+    settings: SemtechUdpLnsSettings,
+    gateway: GatewaySettings,
+    gateway_eui: GatewayEui,
+    carry: Carry,
+    now: Now,
+    reception: Reception,
+) -> NetworkServer:
+    from gateway.lns.semtech_udp import SemtechUdpServer, SemtechUdpSettings
+
+    return SemtechUdpServer(
+        SemtechUdpSettings(
+            name=name,
+            host=settings.server.host,
+            port=settings.server.port,
+            gateway_eui=gateway_eui,
+            keepalive_s=settings.keepalive.total_seconds(),
+            stat_interval_s=settings.stat_interval.total_seconds(),
+            downlinks=settings.downlinks,
+            latitude=gateway.latitude,
+            longitude=gateway.longitude,
+            altitude_m=gateway.altitude_m,
+        ),
+        carry,
+        now,
+        reception,
+    )
+
+
+LNS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui, Carry, Now, Reception], NetworkServer]] = {
+    "semtech-udp": _semtech_udp
+}
+
+
+def lns(
+    settings: Settings, gateway_eui: GatewayEui, carry: Carry, now: Now, reception: Reception
+) -> Sequence[tuple[NetworkServer, Filter]]:
+    """The network servers that the settings name, and which frames each wants."""
+    return [
+        (LNS[one.type](name, one, settings.gateway, gateway_eui, carry, now, reception), _wishes(one))
+        for name, one in settings.lns.items()
+    ]
+
+
+def _wishes(settings: Lns) -> Filter:
+    return Filter(
+        tuple(map(_number_range, settings.only_dev_addr)),
+        tuple(map(_number_range, settings.only_join_eui)),
+        settings.own_devices,
+    )
+
+
+def _number_range(prefix: Prefix) -> NumberRange:
+    return NumberRange(prefix.value, prefix.value | (1 << prefix.bits - prefix.length) - 1)
 
 
 # --- store ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
+    from gateway.lns.server import Forwarding
     from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.serving.side import NetworkSide
@@ -53,16 +54,25 @@ class GatewayView:
         self._line: UplinkLine | None = None
         self._side: NetworkSide | None = None
         self._drains: Sequence[Drain] = ()
+        self._forwarding: Forwarding | None = None
         self._decoder: Decoder | None = None
         for record in store.newest(50):
             self._feed.publish(record)
 
-    def watch(self, line: UplinkLine, drains: Sequence[Drain], side: NetworkSide, decoder: Decoder) -> None:
+    def watch(
+        self,
+        line: UplinkLine,
+        drains: Sequence[Drain],
+        side: NetworkSide,
+        decoder: Decoder,
+        forwarding: Forwarding,
+    ) -> None:
         """The parts that were made after this view."""
         self._decoder = decoder
         self._line = line
         self._side = side
         self._drains = drains
+        self._forwarding = forwarding
 
     # --- the line's onlooker
 
@@ -105,7 +115,7 @@ class GatewayView:
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
             "codecs": [] if self._decoder is None else list(map(asdict, self._decoder.health())),
             "network": {} if self._side is None else dict(self._side.facts()),
-            "lns": [],
+            "lns": [] if self._forwarding is None else list(map(dict, self._forwarding.facts())),
         }
 
     def announcement(self) -> dict[str, Any]:

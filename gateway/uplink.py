@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 CARRIED_AT_ONCE = 5_000  # a second of the line's full pace; what comes beyond waits in the radio's bounded queue
 BREATH_FRAMES = 64  # then other tasks have a turn: acknowledgements, connections, the console
 
+OWN = frozenset({Refusal.JOINED, Refusal.REPETITION, Refusal.COPY, Refusal.REPLAY})
+"""Refusals of frames that only a device of ours can have made."""
+
 
 class Network(Protocol):
     """Whose a frame is; `lorawan.network.Network` is the real one."""
@@ -76,6 +79,14 @@ class Server(Protocol):
         ...
 
 
+class Onward(Protocol):
+    """Where frames go on to: other people's network servers; `lns.server.Forwarding` is the real one. May not wait."""
+
+    def heard(self, frame: RadioFrame, *, own: bool) -> None:
+        """Every frame, once; `own`: it is authentic, and of a device that this gateway serves itself."""
+        ...
+
+
 class Onlooker(Protocol):
     """Who watches the line go by: `tail`, the console. May not wait."""
 
@@ -100,6 +111,7 @@ class UplinkLine:
         self._decoder = decoder
         self._onlooker = onlooker
         self._server: Server | None = None
+        self._onward: Onward | None = None
         self._room = asyncio.Semaphore(CARRIED_AT_ONCE)
         self._order = _DeviceOrder()
         self.taken = 0  # frames from the radio
@@ -108,6 +120,10 @@ class UplinkLine:
     def answer_with(self, server: Server) -> None:
         """From now on devices are answered; without this they are only listened to."""
         self._server = server
+
+    def forward_to(self, onward: Onward) -> None:
+        """From now on whatever is heard goes on to network servers, too."""
+        self._onward = onward
 
     async def run(self) -> None:
         """Until the radio is closed and everything heard is kept."""
@@ -120,6 +136,7 @@ class UplinkLine:
                     case JoinRequest() | RejoinRequest() as request:
                         carried.create_task(self._join(frame, request))
                     case OpenedUplink() as uplink:
+                        self._pass_on(frame, own=True)
                         self._store.accept(uplink.device, uplink.session)
                         await self._room.acquire()
                         turn = self._order.turn(uplink.device.dev_eui)
@@ -136,7 +153,12 @@ class UplinkLine:
             return Refused(Refusal.JOIN_NOT_SERVED, "this gateway does not answer devices", dev_eui=message.dev_eui)
         return message
 
+    def _pass_on(self, frame: RadioFrame, *, own: bool) -> None:
+        if self._onward is not None:
+            self._onward.heard(frame, own=own)
+
     def _refuse(self, frame: RadioFrame, refused: Refused) -> None:
+        self._pass_on(frame, own=refused.reason in OWN)
         self._store.keep_unopened(frame, refused)
         self.booked += 1
         self._onlooker.refused(frame, refused)

@@ -33,7 +33,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE,
-    "lns": EVERYBODY | PURE,
+    "lns": EVERYBODY | PURE | {"downlink"},
     "radio": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
@@ -58,7 +58,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
-    "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "serving", "uplink"}
+    "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
     | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
@@ -67,7 +67,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
-    "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
+    "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {

@@ -54,16 +54,36 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     for part in facts.get("codecs", ()):
         if (found := verdict.codec(part)) is not None:
             yield from _part("Codec", found, name=wording.plain(part["codec"]))
-    for title, key in (("Sink", "sinks"), ("LNS", "lns")):
-        for part in facts[key]:
-            link = verdict.link(part)
-            figures = _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
-            waits = f", the oldest for {wording.duration(link.oldest_age_s)}" if link.queued else ""
-            if link.queued and part.get("drained_in_s"):
-                waits += f", through in about {wording.duration(part['drained_in_s'])}"
-            yield from _part(title, link.verdict, figures + waits, name=wording.plain(link.name))
+    for part in facts["sinks"]:
+        link = verdict.link(part)
+        figures = _figures(part, ("acknowledged", "queued", "given_up", "dead_letters"))
+        waits = f", the oldest for {wording.duration(link.oldest_age_s)}" if link.queued else ""
+        if link.queued and part.get("drained_in_s"):
+            waits += f", through in about {wording.duration(part['drained_in_s'])}"
+        yield from _part("Sink", link.verdict, figures + waits, name=wording.plain(link.name))
+    for part in facts["lns"]:
+        link = verdict.link(part)
+        yield from _part("LNS", link.verdict, server_figures(part), name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
+
+
+def server_figures(facts: Mapping[str, Any]) -> str:
+    """What came of frames and downlinks at one network server; each fact may be missing."""
+    told = [_figures(facts, ("forwarded", "acknowledged"))]
+    if (share := facts.get("acknowledged_share")) is not None:
+        told[0] += f" ({share:.0%})"
+    if missed := sum((facts.get("missed") or {}).values()):
+        told.append(f"missed {wording.count(missed)}")
+    if (round_trip_ms := facts.get("round_trip_ms")) is not None:
+        told.append(f"answers in {wording.milliseconds(round_trip_ms)}")
+    if (age_s := facts.get("last_contact_s")) is not None:
+        told.append(f"the last time {wording.duration(age_s)} ago")
+    results = sorted((facts.get("downlinks") or {}).items())
+    if results:
+        words = (f"{wording.plain(word)} {wording.count(number)}" for word, number in results)
+        told.append(f"downlinks: {', '.join(words)}")
+    return ", ".join(filter(None, told))
 
 
 def _forecast(store: Mapping[str, Any]) -> str:

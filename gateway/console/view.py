@@ -28,6 +28,10 @@ The console shows more where there is more. Each of these keys may be missing or
     store.losses, sinks[].losses             {reason: records} never stored; never delivered there
     sinks[].paused, sinks[].resent           held by hand; records sent once more
     store.lost          records that damage cost
+    lns[].forwarded, lns[].acknowledged      frames sent there, and confirmed (acknowledged_share: 0 to 1)
+    lns[].missed        {reason: frames}     frames for it that were not sent; lns[].filtered: frames not for it
+    lns[].round_trip_ms, lns[].last_contact_s                 how soon it answers, and when it did last
+    lns[].downlinks     {result: downlinks}  what became of those it asked for; the results are `model.TxResult`
 
 A reading is a JSON object as in contract, section 4.
 """

@@ -45,9 +45,7 @@ class GatewayCollector:
         yield from _clock(status["clock"])
         yield from _store(status["store"])
         yield from _sinks(status["sinks"])
-        yield _states(
-            "lns_state", "What a network server's connection is doing: 1 beside its state.", status["lns"], "lns"
-        )
+        yield from _servers(status["lns"])
 
 
 def exposition(status: Callable[[], Mapping[str, Any]]) -> bytes:
@@ -133,6 +131,34 @@ def _sinks(sinks: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
             family.add_metric([str(sink["name"])], sink[key] or 0)
         yield family
     yield _states("sink_state", "What the connection to a destination is doing: 1 beside its state.", sinks, "sink")
+
+
+LNS_FIGURES: tuple[tuple[str, str, str], ...] = (
+    ("forwarded", "lns_frames_forwarded", "Frames sent to the network server."),
+    ("acknowledged", "lns_frames_acknowledged", "Of these, the frames it has acknowledged."),
+)
+LNS_BREAKDOWNS: tuple[tuple[str, str, str, str], ...] = (
+    ("missed", "lns_frames_missed", "Frames for the network server that were not sent, by reason.", "reason"),
+    ("downlinks", "lns_downlinks", "Downlinks the network server asked for, by what became of them.", "result"),
+)
+"""Key of `lns[]`, metric, help, and the label of a breakdown. Not every kind of server counts all of them."""
+
+
+def _servers(servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    servers = list(servers)
+    for key, name, text in LNS_FIGURES:
+        family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=["lns"])
+        for server in servers:
+            if server.get(key) is not None:
+                family.add_metric([str(server["name"])], server[key])
+        yield family
+    for key, name, text, label in LNS_BREAKDOWNS:
+        family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=["lns", label])
+        for server in servers:
+            for what, number in sorted((server.get(key) or {}).items()):
+                family.add_metric([str(server["name"]), str(what)], number)
+        yield family
+    yield _states("lns_state", "What a network server's connection is doing: 1 beside its state.", servers, "lns")
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -62,7 +62,7 @@ class NetworkSide:
                 joining=Joining(store, region, net_id, self.line, self._joined, plan),
                 line=self.line,
                 gps_time_us=gps_time_us,
-                only_receiver=lambda: _only_receiver(radio),
+                only_receiver=lambda: only_receiver(radio),
             )
         )
 
@@ -91,7 +91,7 @@ class NetworkSide:
         self.mailbox.tell(f"{device.dev_eui}/join", join_json(self._gateway_eui, device, dev_addr, frame))
 
 
-def _only_receiver(radio: Concentrator) -> str | None:
+def only_receiver(radio: Concentrator) -> str | None:
     """The receiver that surely reaches a device, when there is only one."""
     receivers = radio.health().receivers
     if len(receivers) != 1:

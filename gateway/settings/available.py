@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AVAILABLE: Mapping[str, tuple[str, ...]] = {
     "radio.type": ("virtual", "packet-forwarder"),
-    "lns.type": (),
+    "lns.type": ("semtech-udp",),
     "sink.type": ("mqtt",),
     "sink.mqtt.format": ("gateway",),
 }

@@ -68,6 +68,24 @@ def test_status_names_the_codecs_that_cannot_be_asked():
     assert not any("acme/good" in line for line in lines)
 
 
+def test_status_says_what_a_network_server_got_and_asked_for():
+    facts = {
+        "name": "city", "state": "connected", "evidence": "", "last_contact_s": 4.2, "round_trip_ms": 23.4,
+        "forwarded": 1200, "acknowledged": 1188, "acknowledged_share": 0.99, "missed": {"away": 3, "no_room": 1},
+        "downlinks": {"TOO_LATE": 2, "SENT": 5},
+    }  # fmt: skip
+    bare = {"name": "ttn", "state": "unreachable", "evidence": "nobody listens there"}
+    lines = page({**city().status(), "lns": [facts, bare]})
+    at = lines.index("LNS      ok    city Connected")
+    told = " ".join(" ".join(lines[at + 1 : lines.index("LNS      BAD   ttn Unreachable")]).split())
+    assert told == (
+        "forwarded 1 200, acknowledged 1 188 (99%), missed 4, answers in 23 ms, the last time 4 s ago, "
+        "downlinks: SENT 5, TOO_LATE 2"
+    )
+    assert any("nobody listens there" in line.lower() for line in lines)
+    assert max(map(len, lines)) <= 76
+
+
 async def test_status_for_people_fits_a_phone(site):
     view = city()
     view.lose_sink("musee-archive")

@@ -52,7 +52,17 @@ STATUS = {
             "dead_letters": 0,
         },
     ],
-    "lns": [{"name": "ttn", "state": "connecting"}],
+    "lns": [
+        {"name": "ttn", "state": "connecting"},
+        {
+            "name": "city",
+            "state": "connected",
+            "forwarded": 40,
+            "acknowledged": 38,
+            "missed": {"away": 3},
+            "downlinks": {"SENT": 5, "TOO_LATE": 2},
+        },
+    ],
 }
 
 
@@ -103,6 +113,10 @@ def value(families, name, **labels):
         ("sink_dead_letter_records", {"sink": "toulouse"}, 1),
         ("sink_state", {"sink": "archive", "state": "paused"}, 1),
         ("lns_state", {"lns": "ttn", "state": "connecting"}, 1),
+        ("lns_frames_forwarded_total", {"lns": "city"}, 40),
+        ("lns_frames_acknowledged_total", {}, 38),
+        ("lns_frames_missed_total", {"lns": "city", "reason": "away"}, 3),
+        ("lns_downlinks_total", {"lns": "city", "result": "TOO_LATE"}, 2),
     ],
 )
 def test_every_figure_of_the_state_is_there_in_base_units(name, labels, expected):
