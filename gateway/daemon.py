@@ -295,10 +295,18 @@ def _give_up_after(seconds: float) -> None:
     """A part that does not stop may not keep the machine waiting; the disk is as after a power cut."""
 
     def give_up() -> None:
-        log.error("a part did not stop within %.0f s: ending as a power cut would", seconds)
+        left = ", ".join(sorted(_where(task) for task in asyncio.all_tasks()))
+        log.error("a part did not stop within %.0f s: ending as a power cut would; left are %s", seconds, left)
         os._exit(1)
 
     asyncio.get_running_loop().call_later(seconds, give_up)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """What a task is, and the line at which it waits."""
+    stack = task.get_stack(limit=1)
+    at = f" at {stack[0].f_code.co_filename.rpartition('/')[2]}:{stack[0].f_lineno}" if stack else ""
+    return f"{getattr(task.get_coro(), '__qualname__', task.get_name())}{at}"
 
 
 @contextlib.asynccontextmanager

@@ -154,8 +154,9 @@ class UplinkLine:
         return message
 
     def _pass_on(self, frame: RadioFrame, *, own: bool) -> None:
+        """To network servers. A device whose keys are here and that is not answered is somebody else's to serve."""
         if self._onward is not None:
-            self._onward.heard(frame, own=own)
+            self._onward.heard(frame, own=own and self._server is not None)
 
     def _refuse(self, frame: RadioFrame, refused: Refused) -> None:
         self._pass_on(frame, own=refused.reason in OWN)

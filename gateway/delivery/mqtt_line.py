@@ -188,7 +188,14 @@ class MqttLine(aiomqtt.Client):
         subscription (retained) is left out: it would come again with every connection.
         """
         try:
-            [answer] = await self.subscribe(topic, qos=1)
+            # In a task of its own: `wait_for` of Python 3.11, which aiomqtt waits with, loses a stop that comes together
+            # with the answer, and what is not stopped here would be waited for at the end of the gateway.
+            asking = asyncio.ensure_future(self.subscribe(topic, qos=1))
+            try:
+                await asyncio.wait({asking})
+            finally:
+                asking.cancel()
+            [answer] = asking.result()
             code = answer if isinstance(answer, int) else answer.value
             if code >= _SUBSCRIPTION_REFUSED:
                 raise PermissionError(words_of(code))

@@ -129,3 +129,17 @@ async def test_joins_of_our_own_devices_stay_here_and_those_of_strangers_go_on_a
             assert gateway.stop() == 0
     assert heard(city) == [stranger]
     assert city.tx_acks == [(b"\xd2\x04", b"")]
+
+
+async def test_a_device_that_is_only_listened_to_is_somebody_elses_and_goes_on(tmp_path):
+    async with UdpNetworkServer() as city:
+        settings = "[network]\nanswer = false\n" + LNS.format("city", city.port, "")
+        with GatewayProcess(tmp_path, sink=settings) as gateway:
+            add_device(gateway)
+            gateway.start()
+            with DownForwarder(gateway.udp_port) as forwarder:
+                await city.until(lambda: city.pulled)
+                forwarder.push(PHY)
+                await city.until(lambda: city.rxpks)
+                gateway.until(lambda status: status["radio"]["stored"] == 1)
+    assert heard(city) == [PHY]
