@@ -188,8 +188,8 @@ class MqttLine(aiomqtt.Client):
         subscription (retained) is left out: it would come again with every connection.
         """
         try:
-            # In a task of its own: `wait_for` of Python 3.11, which aiomqtt waits with, loses a stop that comes with the
-            # answer, and what is not stopped here would be waited for at the end of the gateway.
+            # In a task of its own: `wait_for` of Python 3.11, with which aiomqtt waits, loses a stop that comes with
+            # the answer, and what is not stopped here would be waited for at the end of the gateway.
             asking = asyncio.ensure_future(self.subscribe(topic, qos=1))
             try:
                 await asyncio.wait({asking})
