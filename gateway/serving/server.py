@@ -56,9 +56,9 @@ COPIES_WITHIN_S = 0.06
 """Other receivers of the same transmission report it within this time over a local network. It delays no answer much,
 and the one that heard the device best sends it."""
 
-ANSWERED_AT_ONCE = 64
-"""Uplinks nobody waits for whose device may still be asked something: more than a thousand a second. Above that they
-are only listened to; what a device waits for is always answered."""
+ANSWERED_AT_ONCE = 16
+"""Uplinks nobody waits for whose device may still be asked something: about 260 a second, and a chip delivers at most
+171. Above that they are only listened to; what a device waits for is always answered."""
 
 UPLINKS_REMEMBERED = 1_024
 MOST_ATTEMPTS = 8
