@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.lorawan.mac_state import NamedChannel
 from gateway.lorawan.requests import Wanted, wanted_by
 from gateway.model import TimeQuality
+from gateway.wire.semtech_udp import GPS_EPOCH_S, GPS_LEAP_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,6 @@ USUAL_EXTRA_HZ = {"EU868": (867_100_000, 867_300_000, 867_500_000, 867_700_000, 
 """What gateways of eight channels listen to beyond the channels of the plan: the sample settings of Semtech's packet
 forwarder (sx1302_hal 2.1.0, global_conf.json.sx1250.EU868) and all public networks of the region."""
 
-_GPS_EPOCH_S = 315_964_800  # 1980-01-06 in seconds since 1970-01-01
-_GPS_LEAP_S = 18  # GPS is ahead of UTC since 2017-01-01; IERS Bulletin C 72 announces no further one
 _TOLD = frozenset({TimeQuality.NTP, TimeQuality.GPS})
 _MOST_UNCERTAIN_MS = 100
 """DeviceTimeAns is to be right within 100 ms (TS001-1.0.4, 5.13)."""
@@ -64,4 +63,4 @@ def gps_time_us(frame: RadioFrame) -> int | None:
     heard = frame.heard
     if heard.quality not in _TOLD or heard.uncertainty_ms is None or heard.uncertainty_ms > _MOST_UNCERTAIN_MS:
         return None
-    return heard.utc_us - (_GPS_EPOCH_S - _GPS_LEAP_S) * 1_000_000
+    return heard.utc_us - (GPS_EPOCH_S - GPS_LEAP_S) * 1_000_000

@@ -14,7 +14,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.errors import GatewayError, StorageError, UsageError
-from gateway.model import DownlinkState, QueuedDownlink, TimeQuality
+from gateway.model import UNDATED, DownlinkState, QueuedDownlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +35,6 @@ MOST_SHOWN = 10_000
 """Ended entries of all devices; the oldest give way."""
 
 LOOK_S = 1.0
-
-_UNDATED = frozenset({TimeQuality.UNSYNCED, TimeQuality.RTC})
 
 
 class QueueFile(Protocol):
@@ -281,6 +279,6 @@ def _between_s(earlier: Stamp | None, later: Stamp) -> float | None:
         return None
     if earlier.boot_id == later.boot_id:
         return (later.monotonic_us - earlier.monotonic_us) / 1e6
-    if earlier.quality in _UNDATED or later.quality in _UNDATED:
+    if earlier.quality in UNDATED or later.quality in UNDATED:
         return None
     return (later.utc_us - earlier.utc_us) / 1e6

@@ -26,7 +26,7 @@ from gateway.lorawan.windows import windows
 from gateway.model import DownlinkState, Refusal, TxResult
 from gateway.serving.composing import Draft, TooLong, compose, too_long_at
 from gateway.serving.sessions import CountersUsedUp
-from gateway.serving.windows import way_at_once, ways_to
+from gateway.serving.windows import heard_how_well, way_at_once, ways_to
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -212,7 +212,7 @@ class NetworkServer:
                 heard = mac.heard_again(served.state, uplink, gateways=len(frames), gps_time_us=self._gps_us(uplink))
             else:
                 heard = self._understood(uplink, served, frames)
-            served.state, served.receiver = heard.state, _best(frames).receiver
+            served.state, served.receiver = heard.state, max(frames, key=heard_how_well).receiver
             draft = self._composed(heard, served, uplink)
             if draft is None:
                 self.unanswered += heard.waiting
@@ -444,10 +444,6 @@ async def _guarded(work: Awaitable[None]) -> None:
         log.warning("a device is not answered: its session has no downlink counter left, it has to join again")
     except Exception:
         log.exception("a device could not be answered")
-
-
-def _best(frames: list[RadioFrame]) -> RadioFrame:
-    return max(frames, key=lambda frame: (-100.0 if frame.snr_db is None else frame.snr_db, frame.rssi_dbm))
 
 
 def _reason(report: TxReport) -> str:

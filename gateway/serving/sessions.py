@@ -71,7 +71,6 @@ class ServedSessions:
         self._wanted = wanted
         self._region = region
         self._kept: OrderedDict[int, Served] = OrderedDict()
-        self._loading: dict[int, asyncio.Future[Served]] = {}
 
     async def of(self, device: Device, session: Session) -> Served:
         """What is known of a session; the defaults of the region for one that was never served."""
@@ -123,10 +122,6 @@ class ServedSessions:
         row = (session.session_id, served.dev_eui, state.to_json())
         await self._shelf.with_network(lambda file: file.keep_states([row]))
         served.written = state
-
-    def forget(self, session_id: int) -> None:
-        """This session is no more."""
-        self._kept.pop(session_id, None)
 
     # --- writing
 

@@ -42,7 +42,7 @@ def ways_to(
     region: Region, heard: Sequence[RadioFrame], openings: Sequence[Opening], phy: bytes, ref: str
 ) -> list[DownlinkRequest]:
     """A request for each window and receiver, in the order to try; windows outside the law are left out."""
-    receivers = sorted(heard, key=_quality, reverse=True)
+    receivers = sorted(heard, key=heard_how_well, reverse=True)
     found = []
     for opening in openings:
         modulation = region.downlink_data_rates.get(opening.window.data_rate)
@@ -80,5 +80,6 @@ def power_dbm_eirp(region: Region, frequency_hz: int, modulation: Lora | Fsk) ->
     return region.downlink_eirp_dbm(frequency_hz, width_hz)
 
 
-def _quality(frame: RadioFrame) -> tuple[float, float]:
+def heard_how_well(frame: RadioFrame) -> tuple[float, float]:
+    """What orders receivers of one transmission: SNR first, and level where there is none (FSK)."""
     return (-100.0 if frame.snr_db is None else frame.snr_db, frame.rssi_dbm)

@@ -85,11 +85,18 @@ class KnownDevices:
 
     def enter(self, device: Device, session: Session) -> None:
         """This session is new, or was forgotten just now."""
-        self._remember(device, session)
+        address, packed = int(session.dev_addr), _pack(device, session)
+        self._hot.pop(address, None)
+        there = self._packed.get(address)
+        if there is None:
+            self._packed[address] = packed
+        else:
+            self._packed[address] = (*(there if isinstance(there, tuple) else (there,)), packed)
+        self.devices += 1
 
     def offer(self, device: Device, session: Session) -> None:
         """The device joined: its next frame may be of this session, or still of the one before."""
-        self._remember(device, session)
+        self.enter(device, session)
         self._offered.add(session.session_id)
         self.devices -= 1
 
@@ -116,16 +123,6 @@ class KnownDevices:
             self._keep_only(address, kept)
         self._newest.pop(session_id, None)
         self._confirmed.pop(session_id, None)
-
-    def _remember(self, device: Device, session: Session) -> None:
-        address, packed = int(session.dev_addr), _pack(device, session)
-        self._hot.pop(address, None)
-        there = self._packed.get(address)
-        if there is None:
-            self._packed[address] = packed
-        else:
-            self._packed[address] = (*(there if isinstance(there, tuple) else (there,)), packed)
-        self.devices += 1
 
     # --- what the line asks and tells
 
