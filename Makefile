@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 python := .venv/bin/python
-servers := mosquitto=mosquitto mosquitto-clients=mosquitto_sub chromium=chromium
+servers := mosquitto=mosquitto mosquitto-clients=mosquitto_sub nats-server=nats-server chromium=chromium
 
 export PATH := $(PATH):/usr/sbin
 export PYTHON
