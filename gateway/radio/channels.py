@@ -128,18 +128,22 @@ def plan(
     if fsk is not None:
         beside.append(_Wanted(fsk[0], 125_000, fsk[1]))
     centres = _centres(multi)
+    spread = ", ".join(f"{hz / 1e6:g}" for hz in sorted(channels_hz))
     if centres is None:
-        spread = ", ".join(f"{hz / 1e6:g}" for hz in sorted(channels_hz))
         raise ChipTrouble(
             TroubleKind.BAD_PLAN, f"{spread} MHz are too far apart for two radios",
             hint="A radio hears channels within 800 kHz of each other: choose at most two such groups",
         )  # fmt: skip
+    if not all(map(_can_be_tuned, centres)):
+        raise ChipTrouble(
+            TroubleKind.BAD_PLAN, f"{spread} MHz: a radio there cannot be calibrated",
+            hint="SX1250 radios reach 430-440, 470-510, 779-787, 863-870 and 902-928 MHz: see gateway.region",
+        )  # fmt: skip
     placed = list(multi)
     for one in beside:
         with_it = _centres([*placed, one])
-        if with_it is not None:
+        if with_it is not None and all(map(_can_be_tuned, with_it)):
             placed, centres = [*placed, one], with_it
-    _check_band(region, centres)
     radios_hz = (centres[0], centres[1] if len(centres) > 1 else None)
     others = {type(one.modulation): _on_radio(one, centres) for one in placed[len(multi) :]}
     return ChipPlan(
@@ -185,7 +189,20 @@ def _centres(wanted: Sequence[_Wanted]) -> tuple[int, ...] | None:
             groups[-1] = lowest_hz, min(highest_hz, groups[-1][1])
         else:
             groups.append((lowest_hz, highest_hz))
-    return tuple(lowest_hz for lowest_hz, _ in groups) if len(groups) <= 2 else None
+    return tuple(_tunable(*group) for group in groups) if len(groups) <= 2 else None
+
+
+def _tunable(lowest_hz: int, highest_hz: int) -> int:
+    """The lowest centre of these that a radio can be tuned to, else the lowest."""
+    for band_mhz, _ in SX1250_BANDS_MHZ:
+        centre_hz = max(lowest_hz, band_mhz * 1_000_000 + 100_000)
+        if centre_hz <= highest_hz and _can_be_tuned(centre_hz):
+            return centre_hz
+    return lowest_hz
+
+
+def _can_be_tuned(centre_hz: int) -> bool:
+    return any(low * 1_000_000 < centre_hz < high * 1_000_000 for low, high in SX1250_BANDS_MHZ)
 
 
 def _on_radio(one: _Wanted, centres: Sequence[int]) -> RadioChannel:
@@ -194,12 +211,3 @@ def _on_radio(one: _Wanted, centres: Sequence[int]) -> RadioChannel:
     if_hz = one.frequency_hz - centres[radio]
     assert abs(if_hz) <= reach_hz, f"{one.frequency_hz} Hz is {if_hz} Hz from its radio"
     return RadioChannel(one.frequency_hz, radio, if_hz, one.modulation, one.bandwidth_hz)
-
-
-def _check_band(region: Region, centres: Sequence[int]) -> None:
-    for centre_hz in centres:
-        if not any(low * 1_000_000 < centre_hz < high * 1_000_000 for low, high in SX1250_BANDS_MHZ):
-            raise ChipTrouble(
-                TroubleKind.BAD_PLAN, f"{region.name}: a radio at {centre_hz / 1e6:g} MHz cannot be calibrated",
-                hint="SX1250 radios reach 430-440, 470-510, 779-787, 863-870 and 902-928 MHz: see gateway.region",
-            )  # fmt: skip

@@ -48,20 +48,18 @@ def test_the_radios_of_eu868_stand_where_concentratord_puts_them():
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(863_500, 869_500), min_size=1, max_size=8, unique=True))
+@given(st.lists(st.integers(863_000, 870_000), min_size=1, max_size=8, unique=True))
 def test_every_channel_of_a_plan_is_within_reach_of_its_radio(channels_khz):
     channels_hz = [khz * 1000 for khz in channels_khz]
     lows = sorted(channels_hz)
     # Two stretches of 800 kHz are enough exactly if the first from the left leaves no more than another one.
     rest = [one for one in lows if one > lows[0] + 800_000]
     possible = not rest or rest[-1] <= rest[0] + 800_000
-    try:
-        found = plan(EU868, channels_hz)
-    except ChipTrouble as trouble:
-        assert trouble.kind is TroubleKind.BAD_PLAN
-        assert not possible or "calibrated" in trouble.problem
+    if not possible:
+        with pytest.raises(ChipTrouble, match="too far apart"):
+            plan(EU868, channels_hz)
         return
-    assert possible
+    found = plan(EU868, channels_hz)
     assert [channel.frequency_hz for channel in found.channels] == channels_hz
     for channel in found.channels:
         centre_hz = found.radios_hz[channel.radio]
@@ -82,7 +80,7 @@ def test_a_service_channel_that_no_radio_reaches_is_left_out():
         (lambda: plan(EU868, [863_100_000 + 200_000 * at for at in range(9)]), "9 channels"),
         (lambda: plan(EU868, []), "0 channels"),
         (lambda: plan(EU868, [863_100_000, 866_100_000, 869_100_000]), "too far apart"),
-        (lambda: plan(EU868, [862_900_000]), "cannot be calibrated"),
+        (lambda: plan(EU868, [862_500_000]), "cannot be calibrated"),
         (lambda: plan_of(region_named("US915")), "which block"),
         (lambda: plan_of(region_named("US915"), block=9), "no block 9"),
         (lambda: plan_of(region_named("AU915"), block=0), "no block 0"),
