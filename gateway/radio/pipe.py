@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.model import AtCounter, Crc, DownlinkRequest, Fsk, GatewayEui, Lora, TxResult
@@ -32,6 +32,10 @@ LONGEST_BODY: Final = PIPE_BUF - HEADER.size
 
 LONGEST_TEXT: Final = 1000
 """Bytes of a text for a person; what is longer is cut."""
+
+
+LONGEST_OPTION: Final = 4000
+"""Bytes of what a driver is told in one piece."""
 
 
 class PipeFault(ValueError):  # noqa: N818 - like those of `wire`
@@ -74,6 +78,7 @@ class Beat:
     turns: int  # of the loop
     worst_turn_us: int  # the longest since the last beat
     examination: Examination
+    pps_count_us: int | None = None  # the count at the last edge of the pulse per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class Report:
     number: int
     result: TxResult
     detail: str
+    on_air: bool  # it was on the air, or may have been
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +111,23 @@ Upward = Up | Heard | Beat | Trouble | Report | Bye
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Something for the driver; any number of these come before the Setup."""
+
+    name: str
+    value: Option
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
-    """The first message: which chip, what to hear, and where the count stands."""
+    """Which chip, what to hear, and where the count stands."""
 
     driver: str  # "module:function"
     plan: ChipPlan
     poll_us: int
-    options: Mapping[str, Option] = field(default_factory=dict)
     count_us: int | None = None  # what the count was …
     monotonic_us: int = 0  # … at this time; None: the count begins as the counter does
+    realtime: bool = True  # whether to ask the machine for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +152,11 @@ class Quit:
     """Abort what is being sent, stop the chip, end."""
 
 
-Downward = Setup | Send | Again | Quit
+Downward = Tell | Setup | Send | Again | Quit
 
 # --- pieces of a body -----------------------------------------------------------------------------------------------
 
+_NO_I64: Final = -(1 << 63)
 _NO_I32: Final = -(1 << 31)
 _NO_U32: Final = (1 << 32) - 1
 _CODING_RATES: Final = (None, "4/5", "4/6", "4/7", "4/8")
@@ -151,11 +166,12 @@ _LORA, _FSK, _ANY_LORA = range(3)
 _HEARD: Final = struct.Struct("<qqIfffBBbIi")
 _MODULATION: Final = struct.Struct("<BIIB")  # which, SF or bit/s, Hz or deviation, coding rate
 _UP: Final = struct.Struct("<qq?8s")
-_BEAT: Final = struct.Struct("<qqqIQQQIhhhbbf")
-_REPORT: Final = struct.Struct("<IB")
-_SETUP: Final = struct.Struct("<?qqI")
+_BEAT: Final = struct.Struct("<qqqIQQQIhhhbbfq")
+_REPORT: Final = struct.Struct("<IB?")
+_SETUP: Final = struct.Struct("<?qqI?")
 _SEND: Final = struct.Struct("<IqIIf??i")
 _CHANNEL: Final = struct.Struct("<IBiI")
+_NUMBER: Final = struct.Struct("<Q")
 _PLAN: Final = struct.Struct("<IIII??BB")
 
 
@@ -225,16 +241,12 @@ def _some_modulation(body: _Body) -> Lora | Fsk:
     return modulation
 
 
-def _options(options: Mapping[str, Option]) -> bytes:
-    return b"".join((bytes((len(options),)), *(_text(name) + _option(value) for name, value in options.items())))
-
-
 def _option(value: Option) -> bytes:
     match value:
         case bool():
             return b"t" + bytes((value,))
         case str():
-            return b"s" + _text(value)
+            return b"s" + _text(value, LONGEST_OPTION)
         case int():
             return b"i" + struct.pack("<q", value)
         case float():
@@ -243,10 +255,6 @@ def _option(value: Option) -> bytes:
             return b"b" + len(value).to_bytes(2, "little") + value
         case None:
             return b"n"
-
-
-def _read_options(body: _Body) -> dict[str, Option]:
-    return {body.text(): _read_option(body) for _ in range(body.byte())}
 
 
 def _read_option(body: _Body) -> Option:
@@ -388,14 +396,16 @@ def _beat(beat: Beat) -> bytes:
         beat.heard, beat.dropped, beat.turns, beat.worst_turn_us,
         _register(seen.version), _register(seen.agc_status), _register(seen.arb_status),
         _flag(seen.agc_parity_error), _flag(seen.arb_parity_error), _float(seen.temperature_c),
+        _NO_I64 if beat.pps_count_us is None else beat.pps_count_us,
     )  # fmt: skip
-    return head + _options(dict(list(seen.faults.items())[:MOST_FAULTS]))
+    faults = list(seen.faults.items())[:MOST_FAULTS]
+    return b"".join((head, bytes((len(faults),)), *(_text(name, 60) + _NUMBER.pack(many) for name, many in faults)))
 
 
 def _read_beat(body: _Body) -> Beat:
     (count_us, monotonic_us, counter_us, read_us, heard, dropped, turns, worst_turn_us, version, agc_status, arb_status,
-     agc_parity, arb_parity, temperature_c) = body.fields(_BEAT)  # fmt: skip
-    faults = {name: number for name, number in _read_options(body).items() if isinstance(number, int)}
+     agc_parity, arb_parity, temperature_c, pps_us) = body.fields(_BEAT)  # fmt: skip
+    faults = {body.text(): int(body.fields(_NUMBER)[0]) for _ in range(body.byte())}
     examination = Examination(
         _read_register(version),
         _read_register(agc_status),
@@ -405,7 +415,10 @@ def _read_beat(body: _Body) -> Beat:
         _read_float(temperature_c),
         faults,
     )
-    return Beat(count_us, monotonic_us, counter_us, read_us, heard, dropped, turns, worst_turn_us, examination)
+    pps_count_us = None if pps_us == _NO_I64 else pps_us
+    return Beat(
+        count_us, monotonic_us, counter_us, read_us, heard, dropped, turns, worst_turn_us, examination, pps_count_us
+    )
 
 
 def _trouble(trouble: Trouble) -> bytes:
@@ -413,23 +426,24 @@ def _trouble(trouble: Trouble) -> bytes:
 
 
 def _report(report: Report) -> bytes:
-    return _REPORT.pack(report.number, _RESULTS.index(report.result)) + _text(report.detail)
+    return _REPORT.pack(report.number, _RESULTS.index(report.result), report.on_air) + _text(report.detail)
 
 
 def _read_report(body: _Body) -> Report:
-    number, result = body.fields(_REPORT)
-    return Report(number, _RESULTS[result], body.text())
+    number, result, on_air = body.fields(_REPORT)
+    return Report(number, _RESULTS[result], body.text(), on_air)
 
 
 def _setup(setup: Setup) -> bytes:
-    head = _SETUP.pack(setup.count_us is not None, setup.count_us or 0, setup.monotonic_us, setup.poll_us)
-    return b"".join((head, _text(setup.driver), _plan(setup.plan), _options(setup.options)))
+    head = _SETUP.pack(
+        setup.count_us is not None, setup.count_us or 0, setup.monotonic_us, setup.poll_us, setup.realtime
+    )
+    return head + _text(setup.driver) + _plan(setup.plan)
 
 
 def _read_setup(body: _Body) -> Setup:
-    has_count, count_us, monotonic_us, poll_us = body.fields(_SETUP)
-    driver, plan, options = body.text(), _read_plan(body), _read_options(body)
-    return Setup(driver, plan, poll_us, options, count_us if has_count else None, monotonic_us)
+    has_count, count_us, monotonic_us, poll_us, realtime = body.fields(_SETUP)
+    return Setup(body.text(), _read_plan(body), poll_us, count_us if has_count else None, monotonic_us, realtime)
 
 
 def _send(send: Send) -> bytes:
@@ -470,6 +484,11 @@ _KINDS: Final[Mapping[int, tuple[type, Callable[[Any], bytes], Callable[[_Body],
     0x04: (Trouble, _trouble, lambda body: Trouble(TroubleKind(body.byte()), body.text(), body.text())),
     0x05: (Report, _report, _read_report),
     0x06: (Bye, lambda _: b"", lambda _: Bye()),
+    0x80: (
+        Tell,
+        lambda tell: _text(tell.name) + _option(tell.value),
+        lambda body: Tell(body.text(), _read_option(body)),
+    ),
     0x81: (Setup, _setup, _read_setup),
     0x82: (Send, _send, _read_send),
     0x83: (Again, lambda again: bytes((again.level,)), lambda body: Again(Reset(body.byte()))),

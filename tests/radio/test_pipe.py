@@ -26,6 +26,7 @@ from gateway.radio.pipe import (
     Report,
     Send,
     Setup,
+    Tell,
     Trouble,
     Up,
     batches,
@@ -90,24 +91,23 @@ examinations = st.builds(
     st.none() | st.floats(-40, 125, width=32),
     st.dictionaries(st.sampled_from(["poison_packet", "fifo_fault", "checksum"]), times),
 )
-options = st.dictionaries(
-    st.text(max_size=30),
-    words | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | st.booleans() | st.binary(max_size=60)
-    | st.none(),
-    max_size=4,
+options = (
+    words | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | st.booleans() | st.none()
+    | st.binary(max_size=4000)
 )  # fmt: skip
 plans = st.sampled_from([plan_of(EU868), plan_of(region_named("US915"), block=2), plan_of(region_named("KR920"))])
 messages = (
     frames()
     | sends()
     | st.builds(Up, times, times, words, words, st.none() | st.binary(min_size=8, max_size=8).map(GatewayEui))
-    | st.builds(Beat, times, times, times, u32, times, times, times, u32, examinations)
+    | st.builds(Beat, times, times, times, u32, times, times, times, u32, examinations, st.none() | times)
     | st.builds(Trouble, st.sampled_from(TroubleKind), words, words)
-    | st.builds(Report, u32, st.sampled_from(TxResult), words)
+    | st.builds(Report, u32, st.sampled_from(TxResult), words, st.booleans())
+    | st.builds(Tell, st.text(max_size=30), options)
     | st.builds(Again, st.sampled_from(Reset))
     | st.sampled_from([Bye(), Quit()])
     | st.builds(
-        Setup, st.text(max_size=80), plans, st.integers(0, 1_000_000), options, st.none() | times, st.just(0)
+        Setup, st.text(max_size=80), plans, st.integers(0, 1_000_000), st.none() | times, times, st.booleans()
     )
 )  # fmt: skip
 
@@ -174,7 +174,8 @@ def heard(**changes):
         heard(phy=bytes(5000)),
         heard(modulation=Lora(7, 125_000, "5/9")),
         heard(modulation=Lora(-7, 125_000)),
-        Report(1 << 32, TxResult.SENT, ""),
+        Report(1 << 32, TxResult.SENT, "", on_air=True),
+        Tell("too long", bytes(4090)),
     ],
 )
 def test_what_no_chip_can_have_said_is_not_said(message):
@@ -183,5 +184,5 @@ def test_what_no_chip_can_have_said_is_not_said(message):
 
 
 def test_a_text_is_cut_between_letters():
-    [said] = Decoder().feed(encode(Report(1, TxResult.UNKNOWN, "é" * 999)))
+    [said] = Decoder().feed(encode(Report(1, TxResult.UNKNOWN, "é" * 999, on_air=True)))
     assert said.detail == "é" * 500
