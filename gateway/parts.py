@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
         GatewaySettings,
+        LibloragwRadioSettings,
         Lns,
         MqttSinkSettings,
         PacketForwarderRadioSettings,
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
+    Channels = Sequence[int] | None  # Hz, beyond those of the region; None: the usual ones
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
 def _packet_forwarder(
-    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Channels
 ) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
@@ -57,8 +59,10 @@ def _packet_forwarder(
 
 
 def _virtual(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
 ) -> Concentrator:
+    if settings.process:
+        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
     from gateway.radio.virtual import VirtualRadio
 
     return VirtualRadio(
@@ -77,9 +81,48 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
     return load_scenario(settings.scenario)
 
 
-RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters], Concentrator]] = {
+def _virtual_in_process(
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+) -> Concentrator:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+    from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
+
+    setting = ChipSetting(
+        type="virtual",
+        driver=DRIVER,
+        plan=plan_of(region, extra_hz=extra),
+        options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
+        receiver="virtual",
+        realtime=False,
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=ANTENNA_GAIN_DBI), stamp=now)
+
+
+DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
+"""Which function of which module makes the chip; the radio process imports it, the daemon never does."""
+
+
+def _chip(
+    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
+) -> Concentrator:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+
+    told = {name: getattr(settings, name, None) for name in ("board", "spi", "usb", "reset", "library")}
+    setting = ChipSetting(
+        type=settings.type,
+        driver=DRIVERS[settings.type],
+        plan=plan_of(region, extra_hz=extra, block=settings.block),
+        options=lambda: {name: None if value is None else str(value) for name, value in told.items()},
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
+
+
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
+    "libloragw": _chip,
 }
 
 
@@ -89,7 +132,7 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     `f_cnt_up` are the counters that simulated devices go on from.
     """
     region = region_named(settings.gateway.region)
-    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
 
 
 def residents(settings: Settings) -> Sequence[NewDevice]:

@@ -38,6 +38,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
+    "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE,
@@ -68,7 +69,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
-    "radio.schedule", "radio.transmitters",
+    "radio.liveness", "radio.pipe", "radio.schedule", "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {

@@ -124,6 +124,9 @@ class VirtualRadioSettings(Table):
     scenario: ScenarioPath = Path("city.toml")  # relative: the name of a shipped scenario
     seed: Annotated[int, between(0, (1 << 63) - 1)] | None = None
     speed: Annotated[float, between(0.001, 100_000)] = 1.0
+    # In the radio process, as a real chip is, at the pace of the clock. Not by default: in the daemon its time can run
+    # faster, and the same seed gives the same frames to the microsecond.
+    process: bool = False
 
 
 class PacketForwarderRadioSettings(Table):
@@ -150,6 +153,9 @@ class ChipSettings(Table):
         ]
         | None
     ) = None
+    block: Annotated[int, between(1, 12)] | None = (
+        None  # of eight channels, where the region has more: US915, AU915, CN470
+    )
     antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 

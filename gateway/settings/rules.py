@@ -37,6 +37,8 @@ def contradictions(raw: Raw) -> Found:
     """Key and sentence for all that does not go together."""
     yield from _position(_table(raw, "gateway"))
     yield from _chip(_table(raw, "radio"))
+    yield from _virtual(_table(raw, "radio"))
+    yield from _block(raw)
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -89,6 +91,22 @@ def _chip(radio: Raw) -> Found:
             yield ("radio", "board"), 'is missing, for example "rak2287"; or name spi or usb, and reset'
         elif "spi" in radio and "reset" not in radio:
             yield ("radio", "reset"), 'is missing, for example "pinctrl-bcm2711:17"; or name a board'
+
+
+def _virtual(radio: Raw) -> Found:
+    if radio.get("type") == "virtual" and radio.get("process") is True and radio.get("speed", 1) != 1:
+        yield ("radio", "speed"), "has to be 1 in a process of its own, which goes with the clock on the wall"
+
+
+def _block(raw: Raw) -> Found:
+    radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
+    if radio.get("type") not in {"libloragw", "sx1302"} or region is None:
+        return
+    if region.fixed_plan and "block" not in radio:
+        yield (
+            ("radio", "block"),
+            f"is missing: of {region.name}, a chip hears one block of eight channels, for example 2",
+        )
 
 
 def _ports(raw: Raw) -> Found:
