@@ -102,7 +102,7 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console"})),
+    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
     "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
     "paho-mqtt": (("paho",), frozenset({"delivery"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),

@@ -237,7 +237,18 @@ def read(said: str | bytes) -> FromServer:
     return Unknown(clean(kind, 40)) if reader is None else reader(message)
 
 
+class UnusableConfig(MalformedMessage):
+    """A router_config this gateway cannot follow: there is no going on with this server."""
+
+
 def _router_config(message: dict[str, Any]) -> RouterConfig:
+    try:
+        return _config(message)
+    except MalformedMessage as fault:
+        raise UnusableConfig(str(fault)) from None
+
+
+def _config(message: dict[str, Any]) -> RouterConfig:
     data_rates, downlink_only = _data_rates(message.get("DRs"))
     capital = "JoinEUI" in message
     eirp = message.get("max_eirp")
