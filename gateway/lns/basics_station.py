@@ -24,6 +24,7 @@ import aiohttp
 
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
+from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_downlinks import Planner, region_of
 from gateway.lns.station_trouble import Away, words_for
 from gateway.model import UNDATED, Crc, DownlinkRequest, TxReport
@@ -72,6 +73,8 @@ class BasicsStationSettings:
 
     name: str
     server: str | None = None  # discovery: wss://host:8887
+    cups: str | None = None  # https://host:443
+    cups_file: Path | None = None  # keeps what it says, in the data folder
     insecure: bool = False  # ws:// is all right
     ca_file: Path | None = None
     cert_file: Path | None = None
@@ -109,6 +112,9 @@ class BasicsStation:
         self._only_receiver = only_receiver
         self._tune = tune
         self._sleep = sleep
+        who = {"station": settings.station, "model": settings.model}
+        uri, file = settings.cups, settings.cups_file
+        self._cups = None if uri is None else Cups(settings.name, uri, gateway_eui, file, **who)
         self._clocks = RadioClocks(lambda: random.randrange(255))  # noqa: S311 - tells runs apart, keeps no secret
         self._waiting: deque[tuple[RadioFrame, Xtime]] = deque()
         self._something = asyncio.Event()
@@ -202,18 +208,21 @@ class BasicsStation:
     async def _once(self) -> None:
         """Find the server and serve it, until Away says why that ended."""
         settings = self._settings
-        if settings.server is None:
-            raise Away("no server to ask; set server", alert=True)
         try:
             access = Access.from_files(settings.ca_file, settings.cert_file, settings.key_file, settings.token_file)
-            headers = access.headers()
-            context = access.context() if settings.server.startswith("wss:") else None
+            server = settings.server
+            if self._cups is not None:
+                await self._cups.ask(access, server, again=self._failures > 0)
+                server, access = self._cups.told.tc_uri or server, access_of(self._cups.told.tc) or access
+            if server is None:
+                raise Away("nobody has said where to connect; set server, or ask who runs CUPS", alert=True)
+            headers, context = access.headers(), access.context() if server.startswith("wss:") else None
         except (OSError, ValueError) as error:
             raise Away(str(error), alert=True) from None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             dial = _Dial(session, context)
-            uri = await self._discover(dial, settings.server)
+            uri = await self._discover(dial, server)
             async with dial.open(uri) as socket:
                 await self._serve(socket, uri)
 
@@ -500,7 +509,7 @@ class BasicsStation:
         self._failures = 1 if steady else self._failures + 1
         level = logging.WARNING if self._evidence != away.words else logging.DEBUG
         self._state, self._evidence = "failed" if away.alert else "away", away.words
-        log.log(level, "lns %s: %s: %s", self.name, self._settings.server, away.words)
+        log.log(level, "lns %s: %s: %s", self.name, self._settings.server or self._settings.cups, away.words)
 
     def _say(self, kind: str, words: str, *values: object) -> None:
         """Log the first of a kind loudly; a server repeats itself."""

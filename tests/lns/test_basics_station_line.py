@@ -494,3 +494,73 @@ async def test_nothing_is_said_in_clear_that_was_encrypted_before(authority):
     async with server.open(), station(server, ca_file=authority.file) as city:
         await until(lambda: "not encrypted" in city.facts()["evidence"])
         assert city.facts()["state"] == "failed"
+
+
+# --- CUPS ---
+
+
+@asynccontextmanager
+async def cups_server(authority, answers):
+    """Gives these answers in turn, the last for ever; yields its URI and what it was asked."""
+    from aiohttp import web
+
+    asked = []
+
+    async def update_info(request):
+        asked.append(await request.json())
+        return web.Response(body=answers[min(len(asked), len(answers)) - 1])
+
+    app = web.Application()
+    app.router.add_post("/update-info", update_info)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "localhost", 0, ssl_context=secured(authority)).start()
+    try:
+        yield f"https://localhost:{runner.addresses[0][1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+def update_info(tc_uri=b"", tc_blob=b"", program=b""):
+    from struct import pack
+
+    parts = zip("BBHHII", (b"", tc_uri, b"", tc_blob, b"", program), strict=True)
+    return b"".join(pack(f"<{size}", len(part)) + part for size, part in parts)
+
+
+@asynccontextmanager
+async def station_of(cups_uri, authority, file):
+    settings = BasicsStationSettings("city", cups=cups_uri, cups_file=file, ca_file=authority.file)
+    city = BasicsStation(settings, Antenna().carry, now, EUI, sleep=at_once)
+    task = asyncio.create_task(city.run())
+    try:
+        yield city
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_cups_says_where_to_go_and_with_what_and_it_is_kept(authority, tmp_path, caplog):
+    ca = ssl.PEM_cert_to_DER_cert(authority.file.read_text())
+    server = StationServer(CONFIG, tls=secured(authority))
+    server.token = "Bearer T"
+    async with server.open():
+        blob = ca + bytes(4) + b"Authorization: Bearer T\r\n"
+        answers = [update_info(server.url.encode(), blob, program=b"#!/bin/sh"), bytes(14)]
+        async with cups_server(authority, answers) as (uri, asked):
+            for _ in range(2):  # a start, and another one
+                async with station_of(uri, authority, tmp_path / "cups") as city:
+                    await until(lambda: city.facts()["state"] == "connected")
+            assert [question["tcUri"] for question in asked] == [None, server.url]
+            assert asked[0]["tcCredCrc"] == 2077607535 != asked[1]["tcCredCrc"]
+        assert "program of 9 bytes; refused" in caplog.text
+        assert (tmp_path / "cups").stat().st_mode & 0o077 == 0
+
+
+async def test_an_address_with_credentials_that_cannot_be_used_is_not_kept(authority, tmp_path):
+    answers = [update_info(b"wss://localhost:1", b"\x30\x03\x02\x01\x07" + bytes(8))]
+    async with cups_server(authority, answers) as (uri, _), station_of(uri, authority, tmp_path / "cups") as city:
+        await until(lambda: "cannot be used" in city.facts()["evidence"])
+        assert city.facts()["state"] == "failed"
+    assert not (tmp_path / "cups").exists()
