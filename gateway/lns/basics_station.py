@@ -25,11 +25,12 @@ import aiohttp
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
 from gateway.lns.station_cups import Cups, access_of
+from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
 from gateway.lns.station_trouble import Away, words_for
 from gateway.model import UNDATED, Crc, DownlinkRequest, TxReport
 from gateway.wire import basics_station as wire
-from gateway.wire.station_json import MESSAGE_MAX, MalformedMessage
+from gateway.wire.station_json import MalformedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +46,12 @@ log = logging.getLogger(__name__)
 LIVE_US: Final = 3_000_000  # what waited longer for a connection answers nobody in time
 MOST_WAITING: Final = 1024  # frames, six seconds of all that a chip can deliver
 MOST_DOWNLINKS: Final = 128  # under way at once, as many as Station's own queue holds
-CONNECT_S: Final = 10.0
 CONFIGURED_WITHIN_S: Final = 30.0  # from the version to the router_config; ChirpStack asks its database first
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
 TIMESYNC_EVERY_S: Final = 300.0
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+CUPS_AFTER: Final = 10  # attempts in vain, then CUPS may know more; Station does the same
 STEADY_S: Final = 60.0  # a connection that held so long was a good one
 
 
@@ -212,8 +213,7 @@ class BasicsStation:
             access = Access.from_files(settings.ca_file, settings.cert_file, settings.key_file, settings.token_file)
             server = settings.server
             if self._cups is not None:
-                await self._cups.ask(access, server, again=self._failures > 0)
-                server, access = self._cups.told.tc_uri or server, access_of(self._cups.told.tc) or access
+                server, access = await self._ask_cups(self._cups, access)
             if server is None:
                 raise Away("nobody has said where to connect; set server, or ask who runs CUPS", alert=True)
             headers, context = access.headers(), access.context() if server.startswith("wss:") else None
@@ -221,12 +221,22 @@ class BasicsStation:
             raise Away(str(error), alert=True) from None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-            dial = _Dial(session, context)
+            dial = Dial(session, context)
             uri = await self._discover(dial, server)
             async with dial.open(uri) as socket:
                 await self._serve(socket, uri)
 
-    async def _discover(self, dial: _Dial, server: str) -> str:
+    async def _ask_cups(self, cups: Cups, access: Access) -> tuple[str | None, Access]:
+        """Where to and with what; a CUPS server that is away keeps nobody from a server that is known."""
+        try:
+            await cups.ask(access, self._settings.server, again=self._failures >= CUPS_AFTER)
+        except Away as away:
+            if cups.told.tc_uri is None and self._settings.server is None:
+                raise
+            log.info("lns %s: %s", self.name, away.words)
+        return cups.told.tc_uri or self._settings.server, access_of(cups.told.tc) or access
+
+    async def _discover(self, dial: Dial, server: str) -> str:
         async with dial.open(f"{server.partition('://')[0]}://{urlsplit(server).netloc}/router-info") as socket:
             try:
                 async with asyncio.timeout(CONNECT_S):
@@ -548,45 +558,6 @@ class _Line:
 
     def _payload(self) -> bytes:
         return self._pings.to_bytes(4, "big")
-
-
-class _Dial:
-    """Opens web sockets with what the settings say about trust; what goes wrong is Away."""
-
-    def __init__(self, session: aiohttp.ClientSession, context: Any) -> None:
-        self._session = session
-        self._context = context
-
-    def open(self, uri: str) -> _Opened:
-        return _Opened(self._session, uri, self._context if uri.startswith("wss:") else None)
-
-
-class _Opened:
-    def __init__(self, session: aiohttp.ClientSession, uri: str, context: Any) -> None:
-        self._session = session
-        self._uri = uri
-        self._context = context
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
-
-    async def __aenter__(self) -> aiohttp.ClientWebSocketResponse:
-        secured = {} if self._context is None else {"ssl": self._context}
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                self._socket = await self._session.ws_connect(
-                    self._uri, autoping=False, max_msg_size=MESSAGE_MAX, compress=0, **secured
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise Away(words_for(error)) from None
-        return self._socket
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._socket is not None
-        try:
-            # A server that does not answer the close must not hold up the next attempt.
-            async with asyncio.timeout(1.0):
-                await self._socket.close()
-        except TimeoutError:
-            pass
 
 
 def _plan_facts(config: wire.RouterConfig) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StationServer:
-    """Discovery at /router-info, data at /data. `silent` accepts pings and data and never answers anything."""
+    """Discovery at /router-info, data at /data. `silent` takes the router query and never answers it."""
 
     def __init__(self, config: dict[str, Any] | str | None, *, tls: ssl.SSLContext | None = None) -> None:
         self.config = config
@@ -23,6 +23,7 @@ class StationServer:
         self.answer: dict[str, Any] | str | None = None  # instead of the right one to the router query
         self.token: str | None = None  # asked for in Authorization
         self.silent = False
+        self.deaf = False  # to pings
         self.queries: list[dict[str, Any]] = []
         self.peers: list[str] = []  # common names in client certificates
         self.sockets: list[web.WebSocketResponse] = []
@@ -88,7 +89,7 @@ class StationServer:
 
     async def _data(self, request: web.Request) -> web.WebSocketResponse:
         self._let_in(request)
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=not self.deaf)
         await socket.prepare(request)
         self.sockets.append(socket)
         async for message in socket:

@@ -496,6 +496,26 @@ async def test_nothing_is_said_in_clear_that_was_encrypted_before(authority):
         assert city.facts()["state"] == "failed"
 
 
+async def test_a_server_that_takes_the_connection_and_says_nothing_is_left(monkeypatch):
+    server = StationServer(CONFIG)
+    server.silent = True
+    monkeypatch.setattr("gateway.lns.basics_station.CONNECT_S", 0.2)
+    async with server.open(), station(server) as city:
+        await until(lambda: "does not answer the router query" in city.facts()["evidence"])
+
+
+async def test_a_connection_that_goes_silent_is_left_and_found_again(monkeypatch):
+    monkeypatch.setattr("gateway.lns.basics_station.PONG_WITHIN_S", 0.2)
+    monkeypatch.setattr("gateway.lns.basics_station.PING_EVERY_S", 0.05)
+    server = StationServer(CONFIG)
+    async with server.open():
+        server.deaf = True
+        async with station(server) as city:
+            await until(lambda: "silent" in city.facts()["evidence"])
+            server.deaf = False
+            await until(lambda: city.facts()["round_trip_ms"] is not None)
+
+
 # --- CUPS ---
 
 
@@ -564,3 +584,17 @@ async def test_an_address_with_credentials_that_cannot_be_used_is_not_kept(autho
         await until(lambda: "cannot be used" in city.facts()["evidence"])
         assert city.facts()["state"] == "failed"
     assert not (tmp_path / "cups").exists()
+
+
+async def test_a_cups_server_that_is_away_keeps_nobody_from_what_it_said(authority, tmp_path):
+    server = StationServer(CONFIG, tls=secured(authority))
+    ca = ssl.PEM_cert_to_DER_cert(authority.file.read_text())
+    async with server.open():
+        answers = [update_info(server.url.encode(), ca + bytes(8))]
+        async with (
+            cups_server(authority, answers) as (uri, _),
+            station_of(uri, authority, tmp_path / "cups") as city,
+        ):
+            await until(lambda: city.facts()["state"] == "connected")
+        async with station_of(uri, authority, tmp_path / "cups") as city:
+            await until(lambda: city.facts()["state"] == "connected")
