@@ -47,8 +47,6 @@ LIVE_US: Final = 3_000_000  # what waited longer for a connection answers nobody
 MOST_WAITING: Final = 1024  # frames, six seconds of all that a chip can deliver
 MOST_DOWNLINKS: Final = 128  # under way at once, as many as Station's own queue holds
 CONFIGURED_WITHIN_S: Final = 30.0  # from the version to the router_config; ChirpStack asks its database first
-PING_EVERY_S: Final = 20.0
-PONG_WITHIN_S: Final = 10.0
 TIMESYNC_EVERY_S: Final = 300.0
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 CUPS_AFTER: Final = 10  # attempts in vain, then CUPS may know more; Station does the same
@@ -82,6 +80,9 @@ class BasicsStationSettings:
     key_file: Path | None = None
     token_file: Path | None = None
     downlinks: bool = True
+    answer_within_s: float = 10.0  # to the router query
+    ping_every_s: float = 20.0
+    pong_within_s: float = 10.0
     station: str = "2.0.6(linux/lorawan-edge-gateway)"  # servers choose by the number in front
     package: str | None = None
     model: str = "linux"
@@ -239,7 +240,7 @@ class BasicsStation:
     async def _discover(self, dial: Dial, server: str) -> str:
         async with dial.open(f"{server.partition('://')[0]}://{urlsplit(server).netloc}/router-info") as socket:
             try:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(self._settings.answer_within_s):
                     await socket.send_str(wire.router_query(self._eui).decode())
                     answer = await socket.receive_str()
             except TimeoutError:
@@ -325,11 +326,11 @@ class BasicsStation:
                 asked_time_us = self._mono_us()
                 await line.send(wire.write_timesync(asked_time_us))
             try:
-                async with asyncio.timeout(PONG_WITHIN_S):
+                async with asyncio.timeout(self._settings.pong_within_s):
                     self._round_trip_ms = await line.ping()
             except TimeoutError:
-                raise Away(f"it is silent, also when asked for a sign of life ({PONG_WITHIN_S:g} s)") from None
-            await asyncio.sleep(PING_EVERY_S)
+                raise Away("it is silent, also when asked for a sign of life") from None
+            await asyncio.sleep(self._settings.ping_every_s)
 
     # --- what the server says ----------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def id6(eui: Eui64) -> str:
 
 def read_id6(written: str) -> GatewayEui:
     """An EUI as servers write it: `::1`, `16:c001:f150:812`, `00-16-…`, plain hex. ValueError for anything else."""
-    if not re.fullmatch(r"[0-9a-fA-F:]{2,19}", written) or written.count(":") not in (2, 3):
+    if not re.fullmatch(r"[0-9a-fA-F:]{2,19}", written) or written.count(":") not in (2, 3, 4):
         return GatewayEui.parse(written)
     left, gap, right = written.partition("::")
     before = left.split(":") if left else []

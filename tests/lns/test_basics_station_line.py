@@ -496,21 +496,18 @@ async def test_nothing_is_said_in_clear_that_was_encrypted_before(authority):
         assert city.facts()["state"] == "failed"
 
 
-async def test_a_server_that_takes_the_connection_and_says_nothing_is_left(monkeypatch):
+async def test_a_server_that_takes_the_connection_and_says_nothing_is_left():
     server = StationServer(CONFIG)
     server.silent = True
-    monkeypatch.setattr("gateway.lns.basics_station.CONNECT_S", 0.2)
-    async with server.open(), station(server) as city:
+    async with server.open(), station(server, answer_within_s=0.2) as city:
         await until(lambda: "does not answer the router query" in city.facts()["evidence"])
 
 
-async def test_a_connection_that_goes_silent_is_left_and_found_again(monkeypatch):
-    monkeypatch.setattr("gateway.lns.basics_station.PONG_WITHIN_S", 0.2)
-    monkeypatch.setattr("gateway.lns.basics_station.PING_EVERY_S", 0.05)
+async def test_a_connection_that_goes_silent_is_left_and_found_again():
     server = StationServer(CONFIG)
     async with server.open():
         server.deaf = True
-        async with station(server) as city:
+        async with station(server, pong_within_s=0.2, ping_every_s=0.05) as city:
             await until(lambda: "silent" in city.facts()["evidence"])
             server.deaf = False
             await until(lambda: city.facts()["round_trip_ms"] is not None)
