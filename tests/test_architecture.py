@@ -102,13 +102,13 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console"})),
+    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
     "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
     "paho-mqtt": (("paho",), frozenset({"delivery"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
-    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
+    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),
