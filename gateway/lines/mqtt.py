@@ -181,21 +181,38 @@ class MqttLine(aiomqtt.Client):
         return info.mid
 
     async def listen(self, topic: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Subscribe at QoS 1 and give topics and payloads as they come; Unreachable when the line ends.
+        """Subscribe as with `ask_for`, then give what comes as `incoming` does."""
+        await self.ask_for(topic)
+        async for message in self.incoming():
+            yield message
 
-        PermissionError, with the broker's word, when it lets this login not subscribe. What was there before the
-        subscription (retained) is left out: it would come again with every connection.
+    async def ask_for(self, topic: str) -> None:
+        """Subscribe at QoS 1; Unreachable when the line ends.
+
+        PermissionError, with the broker's word, when it lets this login not subscribe.
         """
         try:
             [answer] = await self.subscribe(topic, qos=1)
-            code = answer if isinstance(answer, int) else answer.value
-            if code >= _SUBSCRIPTION_REFUSED:
-                raise PermissionError(words_of(code))
+        except aiomqtt.MqttError as error:
+            raise self._over(error) from error
+        code = answer if isinstance(answer, int) else answer.value
+        if code >= _SUBSCRIPTION_REFUSED:
+            raise PermissionError(words_of(code))
+
+    async def incoming(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Topics and payloads of what was asked for, as they come; Unreachable when the line ends.
+
+        What was there before the subscription (retained) is left out: it would come again with every connection.
+        """
+        try:
             async for message in self.messages:
                 if not message.retain and isinstance(message.payload, bytes):
                     yield str(message.topic), message.payload
         except aiomqtt.MqttError as error:
-            raise Unreachable(self.gone.result() if self.gone.done() else str(error)) from error
+            raise self._over(error) from error
+
+    def _over(self, error: aiomqtt.MqttError) -> Unreachable:
+        return Unreachable(self.gone.result() if self.gone.done() else str(error))
 
     def packet_bytes(self, topic: str, payload: bytes) -> int:
         """Size of the PUBLISH packet at QoS 1, as the broker's maximum packet size counts it."""
