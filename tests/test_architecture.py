@@ -105,7 +105,7 @@ OUTSIDE = frozenset(
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "aiohttp": (("aiohttp",), frozenset({"console"})),
-    "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
     "paho-mqtt": (("paho",), frozenset({"lines"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),

@@ -184,9 +184,7 @@ class Traffic:
     by_status: dict[str, int] = field(default_factory=dict)
 
     def heard(self, frame: RadioFrame) -> None:
-        """Count a frame."""
-        self.received += 1
-        self.received_ok += frame.crc is Crc.OK
+        """Count a frame for this server; `received` is of all that the antenna heard."""
         _count(self.received_by_frequency, frame.frequency_hz)
         _count(self.received_by_modulation, frame.modulation)
 
