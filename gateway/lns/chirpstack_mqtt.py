@@ -49,7 +49,7 @@ from gateway.wire.chirpstack import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import DownlinkRequest, GatewayEui, RadioFrame, Stamp, TxReport
@@ -167,7 +167,7 @@ class ChirpstackMqttServer:
         self._configuration: Configuration | None = None
         self._said: set[str] = set()
         # What came of it.
-        self._forwarded = self._acknowledged = self._unheard = self._swallowed = 0
+        self._forwarded = self._acknowledged = self._unheard = self._replayed = self._swallowed = 0
         self._missed: Counter[str] = Counter()
         self._asked = 0
         self._results: Counter[str] = Counter()
@@ -184,6 +184,25 @@ class ChirpstackMqttServer:
         self._traffic.heard(frame)
         self._waiting.append(frame)
         self._pump()
+
+    async def replay(self, frame: RadioFrame) -> None:
+        """Send a frame that was kept while the server was away, and return when the broker has it.
+
+        In which order and how fast is the caller's business: the oldest of a device first, before its live frames.
+        Downlinks that it provokes are answered with TOO_LATE. Unreachable when there is no line or it ends meanwhile;
+        ValueError when it is not known when the frame was heard.
+        """
+        line, number = self._line, random.getrandbits(32)
+        values = uplink(frame, self._settings.gateway_eui, number, replayed=True)
+        if line is None:
+            raise Unreachable(self._evidence)
+        said = self._say(line, "event/up", UPLINK_FRAME, values)
+        await asyncio.wait((said, line.gone), return_when=asyncio.FIRST_COMPLETED)
+        if not said.done():
+            raise Unreachable(line.gone.result())
+        if objection := said.result():
+            raise Unreachable(f"the broker does not take frames: {objection}", alert=True)
+        self._replayed += 1
 
     def _pump(self) -> None:
         """Send what waits, as far as the line takes it; give up what is too old."""
@@ -257,8 +276,7 @@ class ChirpstackMqttServer:
                     finally:
                         self._line_ended()
                         await self._leave(line)
-                except* Unreachable as trouble:
-                    reason = _first(trouble)
+                except Unreachable as reason:
                     # A broker that lets everybody in and out again at once is not asked every second.
                     failures = 1 if loop.time() - connected_s > LONGEST_WAIT_S else failures + 1
                     self._troubled(str(reason), alert=reason.alert)
@@ -281,10 +299,7 @@ class ChirpstackMqttServer:
         self._said.clear()
         self._line = line
         self._pump()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(line))
-            tasks.create_task(self._tell_statistics(line))
-            tasks.create_task(self._watch(line))
+        await _first_failure(self._listen(line), self._tell_statistics(line), self._watch(line))
 
     def _line_ended(self) -> None:
         self._line = None
@@ -313,16 +328,17 @@ class ChirpstackMqttServer:
 
     def _say(
         self, line: MqttLine, tail: str, message: Message, values: Values, *, retain: bool = False
-    ) -> asyncio.Future[None]:
-        """Publish; the future is done with the PUBACK."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ) -> asyncio.Future[str]:
+        """Publish; the future is what the broker has against it, empty when it takes it."""
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def answered(_: int, code: int, words: str) -> None:
+            objection = "" if code in {0, _NO_MATCHING_SUBSCRIBERS} else words
             if not done.done():
-                done.set_result(None)
+                done.set_result(objection)
             self._contact_us = self._now().monotonic_us
-            if code not in {0, _NO_MATCHING_SUBSCRIBERS}:
-                self._warn_once(f"the broker does not take {tail}: {words}")
+            if objection:
+                self._warn_once(f"the broker does not take {tail}: {objection}")
 
         line.send(self._settings.topic(tail), self._settings.marshaler.write(message, values), answered, retain=retain)
         return done
@@ -475,6 +491,7 @@ class ChirpstackMqttServer:
             "acknowledged": self._acknowledged,
             "acknowledged_share": round(self._acknowledged / settled, 4) if settled else None,
             "unheard": self._unheard,
+            "replayed": self._replayed,
             "missed": dict(+self._missed),
             "downlinks_asked": self._asked,
             "downlinks_swallowed": self._swallowed,
@@ -484,10 +501,17 @@ class ChirpstackMqttServer:
         }
 
 
-def _first(trouble: BaseExceptionGroup[Unreachable]) -> Unreachable:
-    """One of the reasons; the parts of a connection end together, and for the same one."""
-    found: BaseException = trouble
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, Unreachable)
-    return found
+async def _first_failure(*endless: Coroutine[Any, Any, None]) -> None:
+    """Run until one of them raises; then that.
+
+    No TaskGroup: before Python 3.13 one that fails in the moment of a cancellation keeps the cancellation to itself.
+    """
+    tasks = [asyncio.create_task(each) for each in endless]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

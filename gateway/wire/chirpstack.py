@@ -50,6 +50,9 @@ MOST_ITEMS: Final = 8
 LONGEST_DELAY_US: Final = 512_000_000
 """What Concentratord takes. A delay of more than 71 minutes would turn the counter over and look like a short one."""
 
+GPS_EPOCH_US: Final = 315_964_800_000_000  # 1980-01-06 in microseconds since 1970
+GPS_AHEAD_US: Final = 18_000_000  # leap seconds since then; the last one was at the end of 2016 (IERS Bulletin C 52)
+
 MAX_PHY: Final = 255  # the length field of a LoRa header is one byte
 
 
@@ -116,8 +119,15 @@ def uplink(frame: RadioFrame, gateway_eui: GatewayEui, uplink_id: int, *, replay
     """An `UplinkFrame`. `uplink_id` is any number of 32 bits that another reception is unlikely to have.
 
     The time stands in it where it is known: ChirpStack takes its own otherwise, which is better than a wrong one. A
-    `replayed` frame was kept while the server was away: that is in its metadata, and in the context of its answer.
+    `replayed` frame was kept while the server was away: that is in its metadata, and in the context of its answer. It
+    has GPS time, from the UTC at need, because ChirpStack ignores a `gw_time` that is more than 30 s off. ValueError
+    when its time is not known.
     """
+    gps_time_us = frame.gps_time_us
+    if replayed and gps_time_us is None:
+        if frame.heard.quality in UNDATED:
+            raise ValueError("when this frame was heard is not known, the server would take it for a frame of now")
+        gps_time_us = frame.heard.utc_us - GPS_EPOCH_US + GPS_AHEAD_US
     rx_info: Values = {
         "gateway_id": str(gateway_eui),
         "uplink_id": uplink_id,
@@ -130,10 +140,10 @@ def uplink(frame: RadioFrame, gateway_eui: GatewayEui, uplink_id: int, *, replay
     }
     if frame.heard.quality not in UNDATED:
         rx_info["gw_time"] = frame.heard.utc_us * 1000
-    if frame.gps_time_us is not None:
-        rx_info["time_since_gps_epoch"] = frame.gps_time_us * 1000
-        if frame.fine_time_ns is not None:
-            rx_info["fine_time_since_gps_epoch"] = frame.gps_time_us // 1_000_000 * 1_000_000_000 + frame.fine_time_ns
+    if gps_time_us is not None:
+        rx_info["time_since_gps_epoch"] = gps_time_us * 1000
+        if frame.gps_time_us is not None and frame.fine_time_ns is not None:
+            rx_info["fine_time_since_gps_epoch"] = gps_time_us // 1_000_000 * 1_000_000_000 + frame.fine_time_ns
     if replayed:
         rx_info["metadata"] = {"buffered": "true"}
     return {

@@ -14,6 +14,7 @@ import aiomqtt
 import pytest
 from brokers import HOST, Collector
 
+from gateway.lines.dialing import Unreachable
 from gateway.lns.chirpstack_mqtt import ChirpstackMqttServer, ChirpstackMqttSettings
 from gateway.model import (
     AtCounter,
@@ -330,6 +331,31 @@ async def test_a_server_may_be_forbidden_to_send(mosquitto):
         gateway.hear()
         await city.until(lambda heard: of(heard, "event/up"))
     assert gateway.server.facts()["downlinks_asked"] == 0
+
+
+# --- backlog
+
+
+async def test_a_frame_that_was_kept_goes_marked_and_is_known_to_have_arrived(mosquitto):
+    gateway = gateway_at(mosquitto)
+    kept = RadioFrame(PHY, gateway.clock(), 868_100_000, Lora(7, 125_000), -87, 9.5, 2, 1, 5, Crc.OK, "sx1302")
+    with pytest.raises(Unreachable):
+        await gateway.server.replay(kept)
+    async with Collector(mosquitto) as city, running(gateway):
+        await gateway.until(state="connected")
+        async with asyncio.timeout(10):
+            await gateway.server.replay(kept)
+        heard = await city.until(lambda heard: of(heard, "event/up"))
+        assert gateway.server.facts()["replayed"] == 1
+        mosquitto.pause()
+        waiting = asyncio.create_task(gateway.server.replay(kept))
+        await asyncio.sleep(0)
+        mosquitto.kill()
+        with pytest.raises(Unreachable):
+            await waiting
+    rx_info = read(UPLINK_FRAME, of(heard, "event/up")[0])["rx_info"]
+    assert rx_info["metadata"] == {"buffered": "true"}
+    assert Context.read(rx_info["context"], "").replayed
 
 
 # --- trouble

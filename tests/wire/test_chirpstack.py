@@ -183,6 +183,15 @@ def test_a_frame_from_the_backlog_is_marked_and_so_is_its_answer():
     assert Context.read(rx_info["context"], "") == Context(0xD15A2FC3, "0016c001ff10a235", replayed=True)
 
 
+def test_a_frame_from_the_backlog_has_gps_time_or_does_not_go():
+    # The pair of times is that of test_an_uplink_in_json_is_what_the_mapping_says: 18 leap seconds apart.
+    without = replace(FRAME, gps_time_us=None, fine_time_ns=None)
+    assert "time_since_gps_epoch" not in uplink(without, EUI, 1)["rx_info"]
+    assert uplink(without, EUI, 1, replayed=True)["rx_info"]["time_since_gps_epoch"] == FRAME.gps_time_us * 1000
+    with pytest.raises(ValueError, match="not known"):
+        uplink(replace(without, heard=replace(HEARD, quality=TimeQuality.RTC)), EUI, 1, replayed=True)
+
+
 @pytest.mark.parametrize(
     ("modulation", "said"),
     [
