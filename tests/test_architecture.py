@@ -32,9 +32,11 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
-    "delivery": EVERYBODY | PURE,
-    "lns": EVERYBODY | PURE | {"downlink"},
+    "delivery": EVERYBODY | PURE | {"lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "lines"},
     "radio": EVERYBODY | PURE,
+    # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
+    "lines": EVERYBODY,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
@@ -66,7 +68,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
     "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(
@@ -103,8 +105,8 @@ OUTSIDE = frozenset(
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
-    "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
-    "paho-mqtt": (("paho",), frozenset({"delivery"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
+    "paho-mqtt": (("paho",), frozenset({"lines"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.

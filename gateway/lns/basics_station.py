@@ -15,9 +15,8 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -28,14 +27,15 @@ from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
 from gateway.lns.station_trouble import Away, words_for
-from gateway.model import UNDATED, Crc, DownlinkRequest, TxReport
+from gateway.model import UNDATED, Crc
 from gateway.wire import basics_station as wire
 from gateway.wire.station_json import MalformedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from gateway.lns.server import Carry, Reception
     from gateway.lns.station_downlinks import Way, Ways
     from gateway.model import GatewayEui, RadioFrame, Stamp
     from gateway.wire.station_names import Xtime
@@ -51,19 +51,6 @@ TIMESYNC_EVERY_S: Final = 300.0
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 CUPS_AFTER: Final = 10  # attempts in vain, then CUPS may know more; Station does the same
 STEADY_S: Final = 60.0  # a connection that held so long was a good one
-
-
-class Fate(Protocol):
-    """What became of a downlink; `gateway.downlink.Fate` is the real one."""
-
-    @property
-    def report(self) -> TxReport: ...
-    @property
-    def on_air(self) -> bool | None: ...
-
-
-Carry = Callable[[Sequence[DownlinkRequest]], Awaitable[Fate]]
-"""Offers the ways of a downlink to the radio in turn; what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +87,9 @@ class BasicsStation:
         settings: BasicsStationSettings,
         carry: Carry,
         now: Callable[[], Stamp],
+        reception: Reception,
         gateway_eui: GatewayEui,
         *,
-        only_receiver: Callable[[], str | None] = lambda: None,
         tune: Callable[[ChannelPlan], str | None] = _takes_every_plan,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -111,7 +98,7 @@ class BasicsStation:
         self._carry = carry
         self._now = now
         self._eui = gateway_eui
-        self._only_receiver = only_receiver
+        self._reception = reception
         self._tune = tune
         self._sleep = sleep
         who = {"station": settings.station, "model": settings.model}
@@ -120,7 +107,6 @@ class BasicsStation:
         self._clocks = RadioClocks(lambda: random.randrange(255))  # noqa: S311 - tells runs apart, keeps no secret
         self._waiting: deque[tuple[RadioFrame, Xtime]] = deque()
         self._something = asyncio.Event()
-        self._last_receiver: str | None = None
         self._line: _Line | None = None
         self._state, self._evidence = "connecting", "not connected yet"
         self._failures = 0
@@ -146,7 +132,6 @@ class BasicsStation:
         if moment is None:
             self._unsent["too_many_receivers"] += 1
             return
-        self._last_receiver = frame.receiver
         self._drop_what_is_old()
         if len(self._waiting) == MOST_WAITING:
             self._waiting.popleft()
@@ -419,7 +404,7 @@ class BasicsStation:
     # --- downlinks ---------------------------------------------------------------------------------------------------
 
     def _take_downlinks(self, line: _Line, message: wire.Dnmsg | wire.Dnsched) -> None:
-        receiver, mono_us = self._last_receiver or self._only_receiver(), self._mono_us()
+        receiver, mono_us = self._reception.receiver, self._mono_us()
         if line.planner is None:
             self._refused["before_config"] += 1
             return
@@ -519,7 +504,7 @@ class BasicsStation:
     def _be_away(self, away: Away, *, steady: bool) -> None:
         self._failures = 1 if steady else self._failures + 1
         level = logging.WARNING if self._evidence != away.words else logging.DEBUG
-        self._state, self._evidence = "failed" if away.alert else "away", away.words
+        self._state, self._evidence = "refused" if away.alert else "unreachable", away.words
         log.log(level, "lns %s: %s: %s", self.name, self._settings.server or self._settings.cups, away.words)
 
     def _say(self, kind: str, words: str, *values: object) -> None:

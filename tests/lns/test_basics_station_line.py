@@ -19,6 +19,7 @@ import station_samples as samples
 
 from gateway.downlink import Fate
 from gateway.lns.basics_station import BasicsStation, BasicsStationSettings
+from gateway.lns.server import Reception
 from gateway.model import (
     AtCounter,
     AtGpsTime,
@@ -77,7 +78,7 @@ async def at_once(_: float) -> None:
 async def station(server: StationServer, antenna: Antenna | None = None, **options):
     tune = {"tune": options.pop("tune")} if "tune" in options else {}
     settings = BasicsStationSettings("city", server.url, **options)
-    city = BasicsStation(settings, (antenna or Antenna()).carry, now, EUI, sleep=at_once, **tune)
+    city = BasicsStation(settings, (antenna or Antenna()).carry, now, Reception(lambda: "roof"), EUI, sleep=at_once, **tune)
     task = asyncio.create_task(city.run())
     try:
         yield city
@@ -548,7 +549,7 @@ def update_info(tc_uri=b"", tc_blob=b"", program=b""):
 @asynccontextmanager
 async def station_of(cups_uri, authority, file):
     settings = BasicsStationSettings("city", cups=cups_uri, cups_file=file, ca_file=authority.file)
-    city = BasicsStation(settings, Antenna().carry, now, EUI, sleep=at_once)
+    city = BasicsStation(settings, Antenna().carry, now, Reception(lambda: "roof"), EUI, sleep=at_once)
     task = asyncio.create_task(city.run())
     try:
         yield city
