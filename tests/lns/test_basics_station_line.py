@@ -336,7 +336,7 @@ async def test_a_server_that_comes_later_is_found():
         pass  # its port is free now
     async with station(server) as city:
         await until(lambda: "refused" in city.facts()["evidence"])
-        assert city.facts()["state"] == "away"
+        assert city.facts()["state"] == "unreachable"
         async with server.open():
             await until(lambda: city.facts()["state"] == "connected")
 
@@ -374,7 +374,7 @@ async def test_a_plan_this_gateway_has_no_hardware_for_is_refused_on_the_wire():
     server = StationServer(CONFIG | {"hwspec": "sx1301/2"})
     async with server.open(), station(server) as city:
         assert "several concentrators" in (await server.hear("alarm"))["text"]
-        await until(lambda: city.facts()["state"] == "failed")
+        await until(lambda: city.facts()["state"] == "refused")
         assert "router_config" in city.facts()["evidence"]
 
 
@@ -382,7 +382,7 @@ async def test_a_plan_the_radio_cannot_be_set_to_is_refused_on_the_wire():
     server = StationServer(CONFIG)
     async with server.open(), station(server, tune=lambda plan: f"{len(plan.channels)} are too many") as city:
         assert "9 are too many" in (await server.hear("alarm"))["text"]
-        await until(lambda: city.facts()["state"] == "failed")
+        await until(lambda: city.facts()["state"] == "refused")
 
 
 # --- whom it does not reach, and why ---
@@ -391,10 +391,10 @@ async def test_a_plan_the_radio_cannot_be_set_to_is_refused_on_the_wire():
 @pytest.mark.parametrize(
     ("answer", "state", "words"),
     [
-        ({"router": "::1", "error": "unknown gateway"}, "failed", "unknown gateway"),
-        ({"router": "::1"}, "away", "no usable uri"),
-        ("nonsense", "away", "no JSON"),
-        ({"uri": "ws://localhost:1/"}, "away", "refused"),
+        ({"router": "::1", "error": "unknown gateway"}, "refused", "unknown gateway"),
+        ({"router": "::1"}, "unreachable", "no usable uri"),
+        ("nonsense", "unreachable", "no JSON"),
+        ({"uri": "ws://localhost:1/"}, "unreachable", "refused"),
     ],
 )
 async def test_a_discovery_that_leads_nowhere_says_why(answer, state, words):
@@ -423,7 +423,7 @@ async def test_a_token_that_is_none_is_not_repeated(tmp_path):
     file.write_text("geheim: \nX\x00Y: z\n")
     server = StationServer(CONFIG)
     async with server.open(), station(server, token_file=file) as city:
-        await until(lambda: city.facts()["state"] == "failed")
+        await until(lambda: city.facts()["state"] == "refused")
         assert "geheim" not in city.facts()["evidence"]
     assert server.queries == []
 
@@ -494,7 +494,7 @@ async def test_nothing_is_said_in_clear_that_was_encrypted_before(authority):
     server.answer = {"uri": "ws://localhost:1/data"}
     async with server.open(), station(server, ca_file=authority.file) as city:
         await until(lambda: "not encrypted" in city.facts()["evidence"])
-        assert city.facts()["state"] == "failed"
+        assert city.facts()["state"] == "refused"
 
 
 async def test_a_server_that_takes_the_connection_and_says_nothing_is_left():
@@ -580,7 +580,7 @@ async def test_an_address_with_credentials_that_cannot_be_used_is_not_kept(autho
     answers = [update_info(b"wss://localhost:1", b"\x30\x03\x02\x01\x07" + bytes(8))]
     async with cups_server(authority, answers) as (uri, _), station_of(uri, authority, tmp_path / "cups") as city:
         await until(lambda: "cannot be used" in city.facts()["evidence"])
-        assert city.facts()["state"] == "failed"
+        assert city.facts()["state"] == "refused"
     assert not (tmp_path / "cups").exists()
 
 
