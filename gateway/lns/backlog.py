@@ -27,7 +27,7 @@ from gateway.lorawan.frame import DataFrame, Direction, MalformedFrame, parse
 from gateway.model import UNDATED, Crc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from gateway.lns.filters import Filter
     from gateway.model import DevAddr, RadioFrame, Stamp
@@ -109,6 +109,7 @@ class _UnderWay:
 
     place: Place
     frame_id: str = ""
+    device: DevAddr | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -223,7 +224,7 @@ class WithHistory:
                 async for kept in frames:
                     if self._is_fresh(kept):
                         break
-                    under_way.append(await self._handle(kept))
+                    under_way.append(await self._handle(kept, under_way))
                     while len(under_way) > AT_ONCE:
                         await self._pass_first(under_way)
             while under_way:
@@ -267,17 +268,20 @@ class WithHistory:
         heard, now = kept.frame.heard, self._now()
         return heard.boot_id == now.boot_id and now.monotonic_us - heard.monotonic_us < self._pace.settled_s * 1e6
 
-    async def _handle(self, kept: Kept) -> _UnderWay:
-        """Send it if the server lacks it."""
+    async def _handle(self, kept: Kept, under_way: Sequence[_UnderWay]) -> _UnderWay:
+        """Send it if the server lacks it, and has what its device sent before."""
         wanted = self._wanted(kept)
         if wanted is None:
             return _UnderWay(kept.place)
         frame, device = wanted
         if frame.frame_id not in self._done:
             if frame.heard.quality not in UNDATED:
+                for before in under_way:
+                    if before.device == device and before.task is not None:
+                        await before.task
                 await self._wait_for_turn(device)
                 task = asyncio.create_task(self._replay(device, frame), name=f"lns {self.name} replay")
-                return _UnderWay(kept.place, frame.frame_id, task)
+                return _UnderWay(kept.place, frame.frame_id, device, task)
             if self._now().quality in UNDATED:
                 raise Unreachable("nobody knows yet when its frames were heard")
             self._skipped["undated"] += 1

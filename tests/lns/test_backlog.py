@@ -230,7 +230,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(STEPS, st.sets(st.integers(1, 20), max_size=5))
 def test_whatever_happens_each_device_arrives_whole_and_in_order(steps, fails_at):
     async def story() -> Peer:
