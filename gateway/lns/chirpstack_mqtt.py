@@ -49,7 +49,7 @@ from gateway.wire.chirpstack import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.lns.server import Carry, Reception
@@ -111,9 +111,15 @@ class ChirpstackMqttServer:
     """A `NetworkServer` that is a ChirpStack behind an MQTT broker. ValueError when the settings cannot be."""
 
     def __init__(
-        self, settings: ChirpstackMqttSettings, carry: Carry, now: Callable[[], Stamp], reception: Reception
+        self,
+        settings: ChirpstackMqttSettings,
+        carry: Carry,
+        now: Callable[[], Stamp],
+        reception: Reception,
+        dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
     ) -> None:
         self.name = settings.name
+        self._dial = dial
         self._settings = settings
         self._broker = settings.broker()
         self._carry = carry
@@ -247,7 +253,7 @@ class ChirpstackMqttServer:
             while True:
                 connected_s = loop.time()
                 try:
-                    line = await open_line(self._broker, self._will())
+                    line = await self._dial(self._broker, self._will())
                     try:
                         await self._serve(line)
                     finally:
