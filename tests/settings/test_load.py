@@ -424,6 +424,8 @@ RUNNABLE = {
     ("radio", "packet-forwarder"),
     ("radio", "libloragw"),
     ("lns", "semtech-udp"),
+    ("lns", "basics-station"),
+    ("lns", "chirpstack-mqtt"),
     ("sink", "mqtt"),
 }
 SMALLEST = {
