@@ -13,7 +13,7 @@ import difflib
 import itertools
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import UsageError
@@ -21,7 +21,9 @@ from gateway.radio.board import Board, BoardSettings, Bus, Pin, TxGain
 from gateway.radio.board_table import BOARDS, GENERIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gateway.radio.chip import Option
 
 LOW_BAND_BELOW_HZ: Final = 600_000_000
 """Between 510 MHz and 779 MHz no LoRaWAN region and no front end lies; below it are the 433 and 470 MHz boards."""
@@ -51,6 +53,15 @@ class Overrides:
     tx_gains: Sequence[str] = ()  # DBM:PA/INDEX
     antenna_gain_dbi: float = 0.0
     gpio: str = "gpiod"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Option]) -> Overrides:
+        """Out of plain values, as they cross to the radio process: `tx_gains` are words of one text there."""
+        known = {one.name for one in fields(cls)}
+        told = {key: value for key, value in options.items() if key in known and value is not None}
+        if isinstance(gains := told.get("tx_gains"), str):
+            told["tx_gains"] = tuple(gains.split())  # type: ignore[assignment]  # no option, but what one says
+        return cls(**told)  # type: ignore[arg-type]  # the settings have typed them
 
 
 def resolve(name: str | None, region: str, overrides: Overrides = Overrides()) -> BoardSettings:
