@@ -301,7 +301,7 @@ class LibloragwChip:
         return self._frames(count)
 
     def _receive_blindly(self) -> Sequence[RawFrame]:
-        """As the library does it. What it had parsed when it gave up is in our array, and it says how many those were."""
+        """As the library does it. What it had parsed when it gave up is in our array; how many, it says."""
         waiting = self._waiting()
         count = self._library.lgw_receive(MOST_PACKETS, self._packets)
         if count > MOST_PACKETS:

@@ -111,9 +111,8 @@ def _no_driver(path: Path, problem: str, cure: str) -> ChipTrouble:
 
 def _look_at(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            head = file.read(20)
-        own = Path("/proc/self/exe").open("rb").read(20)  # noqa: SIM115 - twenty bytes
+        with path.open("rb") as file, Path("/proc/self/exe").open("rb") as python:
+            head, own = file.read(20), python.read(20)
     except FileNotFoundError:
         raise _no_driver(
             path, "is not there", "Semtech's sx1302_hal 2.1.0 has to be built as a shared library on this machine"

@@ -25,9 +25,11 @@ _VERSION_REGISTER: Final = 0x5606
 SX1301_VERSION: Final = 103
 CHIPS: Final = {0x10: "SX1302", 0x12: "SX1303"}
 
+PATIENCE_S: Final = 1.0
+"""A bridge answers within milliseconds."""
+
 _PING, _SPI, _GPIO_WRITE, _ANSWER = 0x00, 0x05, 0x04, 0x40
 _PIN_POWER, _PIN_RESET, _PIN_SX1261 = 1, 2, 8  # of port A
-_PATIENCE_S: Final = 1.0
 _LONGEST_ANSWER: Final = 4_200
 
 Transfer = "Callable[[bytes], bytes]"  # as many bytes out as in, chip select held
@@ -98,9 +100,9 @@ def _open_spi(spidev: Any, path: str) -> Iterator[Callable[[bytes], bytes]]:
 # --- over the bridge ------------------------------------------------------------------------------------------------
 
 
-def probe_usb(path: str) -> Found | None:
+def probe_usb(path: str, *, patience_s: float = PATIENCE_S) -> Found | None:
     """What hangs on a Corecell USB bridge, which is reset for it; None where the package pyserial is not there."""
-    bridge = _open_bridge(path)
+    bridge = _open_bridge(path, patience_s)
     if bridge is None:
         return None
     try:
@@ -126,13 +128,13 @@ def power_cycle_usb(path: str, *, sleep: Callable[[float], None] = time.sleep) -
         bridge.close()
 
 
-def _open_bridge(path: str) -> Bridge | None:
+def _open_bridge(path: str, patience_s: float = PATIENCE_S) -> Bridge | None:
     try:
         serial = importlib.import_module("serial")
     except ImportError:
         return None
     try:
-        return Bridge(serial.Serial(path, timeout=_PATIENCE_S, write_timeout=_PATIENCE_S), path)
+        return Bridge(serial.Serial(path, timeout=patience_s, write_timeout=patience_s), path)
     except (OSError, ValueError) as error:  # SerialException is an OSError
         raise ChipTrouble(TroubleKind.NOT_THERE, f"{path} cannot be opened as a serial line: {error}") from error
 

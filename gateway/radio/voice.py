@@ -37,7 +37,7 @@ class Voice:
         self._libc.fflush(None)
         self._stdout = os.dup(1)
         reading, self._writing = os.pipe()
-        os.dup2(self._writing, 1)
+        self.hold()
         with contextlib.suppress(ValueError):  # a C library that names its stdout otherwise keeps its buffer
             self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, _LINE_BUFFERED, 0)
         self._thread = threading.Thread(target=self._listen, args=(reading,), name="libloragw", daemon=True)
@@ -48,6 +48,10 @@ class Voice:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def hold(self) -> None:
+        """Lead file descriptor 1 here, again if somebody led it elsewhere meanwhile."""
+        os.dup2(self._writing, 1)
 
     def forget(self) -> None:
         """What was said until now explains nothing that follows."""
