@@ -32,9 +32,11 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
-    "delivery": EVERYBODY | PURE,
-    "lns": EVERYBODY | PURE | {"downlink"},
+    "delivery": EVERYBODY | PURE | {"lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "lines"},
     "radio": EVERYBODY | PURE,
+    # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
+    "lines": EVERYBODY,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
@@ -53,6 +55,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
+    "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
@@ -61,14 +64,16 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.schedule", "radio.transmitters",
+    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {
@@ -103,17 +108,24 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console"})),
-    "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
-    "paho-mqtt": (("paho",), frozenset({"delivery"})),
+    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
+    "paho-mqtt": (("paho",), frozenset({"lines"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
-    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
+    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),
     "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
+}
+
+
+# The same of what only some gateways need: extras of pyproject.toml, imported when the settings ask for them.
+EXTRAS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "pyserial": (("serial",), frozenset({"radio"})),
+    "spidev": (("spidev",), frozenset({"radio"})),
 }
 
 
@@ -170,7 +182,8 @@ def breach_of(name: str, target: str) -> str | None:
     if top in sys.stdlib_module_names:
         rule = row(name, NO_OUTSIDE)
         return f"decides, and so may not import {top}" if rule and top in OUTSIDE else None
-    rooms = next((rooms for names, rooms in DEPENDENCIES.values() if top in names), None)
+    known = [*DEPENDENCIES.values(), *EXTRAS.values()]
+    rooms = next((rooms for names, rooms in known if top in names), None)
     if rooms is None:
         return f"imports {top}, which is no dependency of ours"
     return None if row(name, rooms) else f"imports {top}, which belongs to {', '.join(sorted(rooms))}"
@@ -212,6 +225,10 @@ def test_every_room_stands_in_the_table():
 def test_every_dependency_stands_in_the_table_and_is_used_where_it_says():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {re.split(r"[<>=!~ \[;]", wish)[0] for wish in project["dependencies"]} == DEPENDENCIES.keys()
+    extras = {
+        re.split(r"[<>=!~ \[;]", wish)[0] for wishes in project["optional-dependencies"].values() for wish in wishes
+    }
+    assert EXTRAS.keys() <= extras
     files = {module_name(CHECKOUT / "gateway", file): file for file in (CHECKOUT / "gateway").rglob("*.py")}
     used = {(room_of(name), room_of(target)) for name, file in files.items() for target in imports(file, name, files)}
     promised = {(room, names[0]) for names, rooms in DEPENDENCIES.values() for room in rooms}
