@@ -42,7 +42,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
-    "settings": EVERYBODY | PURE,
+    "settings": EVERYBODY | PURE | {"radio.boards"},
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
     "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},

@@ -14,19 +14,18 @@ import itertools
 import math
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.errors import UsageError
 from gateway.radio.board import Board, BoardSettings, Bus, Pin, TxGain
 from gateway.radio.board_table import BOARDS, GENERIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.radio.chip import Option
 
-LOW_BAND_BELOW_HZ: Final = 600_000_000
-"""Between 510 MHz and 779 MHz no LoRaWAN region and no front end lies; below it are the 433 and 470 MHz boards."""
+T = TypeVar("T")
 
 WEAKER_STEP_DB: Final = 0.8
 """What one step of the power index is worth, at least: Semtech's SX1302CSS923GW1 measures 0 dBm at index 0 and 12 dBm
@@ -35,6 +34,17 @@ at 15. Below the lowest measured power of a table a step is counted as no more, 
 LONGEST_SPI_PATH: Final = 63
 LONGEST_USB_PATH: Final = 49
 """Characters. `com_path` has 64 bytes; the library copies that of a USB device into 50."""
+
+
+_ALL_BOARDS: Final = "lorawan-gateway scan --boards lists what is known of each board"
+
+
+class BoardProblem(ValueError):  # noqa: N818 - what `check` calls what it finds
+    """What is wrong with a key of the settings."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +82,27 @@ def resolve(name: str | None, region: str, overrides: Overrides = Overrides()) -
     """
     try:
         return _checked(_overridden(GENERIC if name is None else _sold(named(name), region), region, overrides))
-    except ValueError as problem:
-        raise UsageError(
-            f"[radio] {problem}", hint="lorawan-gateway scan --boards lists what is known of each board"
-        ) from None
+    except BoardProblem as problem:
+        raise UsageError(f"radio.{problem.key} {problem}", hint=_ALL_BOARDS) from None
+
+
+def problem_of(name: str | None, region: str, overrides: Overrides = Overrides()) -> tuple[str, str] | None:
+    """What `resolve` would refuse: the key, and a sentence about it. None when it would not."""
+    try:
+        _checked(_overridden(GENERIC if name is None else _sold(named(name), region), region, overrides))
+    except BoardProblem as problem:
+        return problem.key, str(problem)
+    return None
 
 
 def named(name: str) -> Board:
-    """The board of that name, however it is spelled ("RAK 2287", "rak_2287"); ValueError offers the nearest."""
+    """The board of that name, however it is spelled ("RAK 2287", "rak_2287"); BoardProblem offers the nearest."""
     wanted = _plain(name)
     if (board := _NAMES.get(wanted)) is not None:
         return board
     near = difflib.get_close_matches(wanted, _NAMES, n=1, cutoff=0.6)
     offer = f"did you mean {_NAMES[near[0]].name!r}?" if near else f"known are {', '.join(BOARDS)}"
-    raise ValueError(f"board {name!r} is unknown; {offer}")
+    raise BoardProblem("board", f"is {name!r}, which nobody knows; {offer}")
 
 
 def sold_for(board: Board, region: str) -> bool:
@@ -96,7 +113,7 @@ def sold_for(board: Board, region: str) -> bool:
 def _sold(board: Board, region: str) -> Board:
     if not sold_for(board, region):
         offered = ", ".join(other.name for other in BOARDS.values() if sold_for(other, region))
-        raise ValueError(f"{board.product} is not made for {region}; for it there are: {offered or 'none'}")
+        raise BoardProblem("board", f"is {board.product}, not made for {region}; for it there are: {offered or 'none'}")
     return board
 
 
@@ -118,10 +135,10 @@ def extended(gains: Iterable[TxGain]) -> tuple[TxGain, ...]:
 
 def _overridden(board: Board, region: str, wanted: Overrides) -> BoardSettings:
     if wanted.spi is not None and wanted.usb is not None:
-        raise ValueError("spi and usb are both set; a chip hangs on one of them")
+        raise BoardProblem("usb", "and spi are both set; a chip hangs on one of them")
     bus = Bus.USB if wanted.usb else Bus.SPI if wanted.spi else board.buses[0]
     if bus not in board.buses:
-        raise ValueError(f"{board.product} is reached over {board.buses[0].value} alone")
+        raise BoardProblem(bus.value, f"is set, but {board.product} is reached over {board.buses[0].value} alone")
     low = _is_low_band(region)
     usual = BoardSettings(
         name=board.name,
@@ -153,7 +170,9 @@ def _overridden(board: Board, region: str, wanted: Overrides) -> BoardSettings:
 
 def _with_overrides(usual: BoardSettings, wanted: Overrides) -> BoardSettings:
     pins = {
-        key: Pin.parse(text) for key in ("reset", "power", "sx1261_reset") if (text := getattr(wanted, key)) is not None
+        key: _read(key, Pin.parse, text)
+        for key in ("reset", "power", "sx1261_reset")
+        if (text := getattr(wanted, key)) is not None
     }
     board = replace(
         usual,
@@ -170,7 +189,7 @@ def _with_overrides(usual: BoardSettings, wanted: Overrides) -> BoardSettings:
     if wanted.rssi_offset_db is not None:
         board = replace(board, rssi_offset_db=wanted.rssi_offset_db)
     if wanted.tx_gains:
-        board = replace(board, gains=extended(map(TxGain.parse, wanted.tx_gains)))
+        board = replace(board, gains=extended(_read("tx_gains", TxGain.parse, text) for text in wanted.tx_gains))
     return board
 
 
@@ -185,31 +204,41 @@ def _with_sx1261(board: BoardSettings, where: str | None) -> BoardSettings:
         case path if path.startswith("/dev/") and board.bus is Bus.SPI:
             return replace(board, has_sx1261=True, sx1261_spi=path)
     usual = '"usb"' if board.bus is Bus.USB else '"/dev/spidev0.1"'
-    raise ValueError(f'sx1261 is {where!r}; on a board at {board.path} it is {usual}, or "none"')
+    raise BoardProblem("sx1261", f'is {where!r}; on a board at {board.path} it is {usual}, or "none"')
+
+
+def _read(key: str, parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as problem:
+        raise BoardProblem(key, f"has {problem}") from None
 
 
 def _sensor(text: str) -> int | None:
     if text == "none":
         return None
     if re.fullmatch(r"0x[0-7][0-9a-fA-F]", text) is None:
-        raise ValueError(f'temperature_sensor is {text!r}; an I2C address is written "0x39", no sensor "none"')
+        raise BoardProblem("temperature_sensor", f'is {text!r}; an I2C address is written "0x39", no sensor "none"')
     return int(text, 16)
 
 
 def _checked(board: BoardSettings) -> BoardSettings:
     longest = LONGEST_USB_PATH if board.bus is Bus.USB else LONGEST_SPI_PATH
-    for path, most in ((board.path, longest), (board.sx1261_spi or "", LONGEST_SPI_PATH)):
+    for key, path, most in (
+        (board.bus.value, board.path, longest),
+        ("sx1261", board.sx1261_spi or "", LONGEST_SPI_PATH),
+    ):
         if len(path.encode()) > most:
-            raise ValueError(f"{path} is too long: the library takes {most} characters")
+            raise BoardProblem(key, f"is too long: the library takes {most} characters")
     powers = [gain.power_dbm for gain in board.gains]
     if len(set(powers)) != len(powers):
-        raise ValueError(f"tx_gains names one power twice: {', '.join(map(str, board.gains))}")
+        raise BoardProblem("tx_gains", f"names one power twice: {', '.join(map(str, board.gains))}")
     measured = [gain for gain in board.gains if gain.measured]
     for weaker, stronger in itertools.pairwise(measured):
         if weaker.pa_gain == stronger.pa_gain and weaker.pwr_idx >= stronger.pwr_idx:
-            raise ValueError(f"tx_gains: {stronger} is not more than {weaker}")
+            raise BoardProblem("tx_gains", f"has {stronger}, which is not more than {weaker}")
     if not -300 <= board.rssi_offset_db <= 0:
-        raise ValueError(f"rssi_offset_db is {board.rssi_offset_db}; a board's lies near -215")
+        raise BoardProblem("rssi_offset_db", f"is {board.rssi_offset_db}; a board's lies near -215")
     return board
 
 
@@ -218,7 +247,7 @@ def _table_for(board: Board, region: str) -> tuple[TxGain, ...]:
     for table in board.tables:
         if not table.regions or family in table.regions:
             return table.gains
-    raise ValueError(f"{board.product} has no table of powers for {region}")
+    raise BoardProblem("board", f"is {board.product}, which has no table of powers for {region}")
 
 
 def _family(region: str) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import time
 from collections import Counter
 from ctypes import byref
@@ -91,16 +92,21 @@ def open_chip(options: Mapping[str, Option]) -> LibloragwChip:
     wanted = Overrides.of(options)
     board = options.get("board")
     resolved = resolve(None if board is None else str(board), str(options.get("region", "EU868")), wanted)
-    voice = Voice(lambda line: log.log(_level(line), "libloragw: %s", line))
+    voice = Voice(log.debug)  # what is asked of the library before it is trusted makes it complain
     try:
-        return LibloragwChip(load(Path(str(options.get("library", "/usr/lib/libloragw.so")))), resolved, voice)
+        chip = LibloragwChip(load(Path(str(options.get("library", "/usr/lib/libloragw.so")))), resolved, voice)
     except BaseException:
         voice.close()
         raise
+    voice.forget()
+    voice.say = _to_stderr
+    return chip
 
 
-def _level(line: str) -> int:
-    return logging.INFO if line.startswith("ERROR") else logging.DEBUG
+def _to_stderr(line: str) -> None:
+    """Whoever started the radio process listens there, and has the last words of one that crashed or hangs."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"libloragw: {line}\n".encode())
 
 
 class LibloragwChip:

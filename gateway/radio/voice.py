@@ -28,7 +28,7 @@ class Voice:
     """Listens to file descriptor 1. `say` gets each line, from a thread of its own: also while a call hangs."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+        self.say = say
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._settled = threading.Event()
         self._libc = ctypes.CDLL(None)
@@ -102,7 +102,7 @@ class Voice:
         if text and not text.startswith(_IDLE_TALK):
             text = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_LINE])
             self._lines.append(text)
-            self._say(text)
+            self.say(text)
 
 
 _IDLE_TALK: Final = ("Note: remaining ", "WARNING: not enough space allocated", "INFO: syncword not found")
