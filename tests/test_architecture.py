@@ -45,6 +45,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "settings": EVERYBODY | PURE | {"radio.boards"},
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
     "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
+    "console.scan_commands": EVERYBODY | PURE | {"settings"}
+    | {"radio.board", "radio.board_table", "radio.scanning"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
