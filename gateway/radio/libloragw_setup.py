@@ -41,6 +41,9 @@ LBT_SCAN_US: Final = (128, 5000)
 LBT_LONGEST_MS: Final = 4000
 """The longest transmission after listening for 5 ms, in Semtech's samples and in the law of Japan."""
 
+CARRIER_BESIDE_KHZ: Final = 10
+"""How far a carrier is from the frequency of its transmission. With 0 the library divides by zero and refuses it."""
+
 LBT_OFF_BY_HZ: Final = 10_000
 _LBT_SPARE_US: Final = 1_500
 
@@ -230,7 +233,13 @@ def transmission(tx: ChipTx, gain: TxGain, plan: ChipPlan, lbt: LbtPlan | None) 
 
 def carrier(frequency_hz: int, gain: TxGain) -> abi.PktTx:
     """An unmodulated carrier, at once and until it is stopped. For the laboratory."""
-    return abi.PktTx(freq_hz=frequency_hz, tx_mode=abi.IMMEDIATE, rf_power=gain.power_dbm, modulation=abi.MOD_CW)
+    return abi.PktTx(
+        freq_hz=frequency_hz - CARRIER_BESIDE_KHZ * 1000,
+        freq_offset=CARRIER_BESIDE_KHZ,
+        tx_mode=abi.IMMEDIATE,
+        rf_power=gain.power_dbm,
+        modulation=abi.MOD_CW,
+    )
 
 
 def _modulate(packet: abi.PktTx, tx: ChipTx) -> str | None:

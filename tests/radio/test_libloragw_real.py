@@ -123,6 +123,8 @@ def test_it_starts_hears_sends_scans_and_starts_again(make_board):
         time.sleep(0.02)
     assert board.chip.tx_status() is TxState.FREE
     assert sum(board.chip.spectral_scan(868_100_000, 300).values()) > 0
+    assert board.chip.carrier(868_100_000, 10.0) is None
+    board.chip.abort()
     board.chip.stop()
     board.chip.start(board.plan)
     board.hears(HEARD)
