@@ -41,9 +41,6 @@ LBT_SCAN_US: Final = (128, 5000)
 LBT_LONGEST_MS: Final = 4000
 """The longest transmission after listening for 5 ms, in Semtech's samples and in the law of Japan."""
 
-CARRIER_BESIDE_KHZ: Final = 10
-"""How far a carrier is from the frequency of its transmission. With 0 the library divides by zero and refuses it."""
-
 LBT_OFF_BY_HZ: Final = 10_000
 _LBT_SPARE_US: Final = 1_500
 
@@ -234,11 +231,11 @@ def transmission(tx: ChipTx, gain: TxGain, plan: ChipPlan, lbt: LbtPlan | None) 
 def carrier(frequency_hz: int, gain: TxGain) -> abi.PktTx:
     """An unmodulated carrier, at once and until it is stopped. For the laboratory."""
     return abi.PktTx(
-        freq_hz=frequency_hz - CARRIER_BESIDE_KHZ * 1000,
-        freq_offset=CARRIER_BESIDE_KHZ,
+        freq_hz=frequency_hz,
         tx_mode=abi.IMMEDIATE,
         rf_power=gain.power_dbm,
         modulation=abi.MOD_CW,
+        size=1,  # nothing of it is sent, but the library refuses to write a payload of none
     )
 
 

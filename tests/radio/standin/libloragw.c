@@ -339,7 +339,7 @@ int lgw_send(struct tx *packet) {
         printf("ERROR: lgw_send: Failed to send packet\n");
         return -1;
     }
-    if (packet->modulation == 0x08 && packet->freq_offset == 0) return -1; /* divides by it */
+    if (packet->size == 0) return -1; /* a burst of no length, of a carrier too */
     if (fault == BUSY_AIR) { printf("LBT: (ERROR) packet is NOT allowed to be transmitted\n"); return 1; }
     if (packet->preamble == 0) packet->preamble = packet->modulation == 0x10 ? 8 : 5;
     sent = *packet;
