@@ -115,14 +115,27 @@ def _chip(
     from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
 
-    told = {name: getattr(settings, name, None) for name in ("board", "spi", "usb", "reset", "library")}
+    told = _told_of_the_board(settings, region)
     setting = ChipSetting(
         type=settings.type,
         driver=DRIVERS[settings.type],
         plan=plan_of(region, extra_hz=extra, block=settings.block),
-        options=lambda: {name: None if value is None else str(value) for name, value in told.items()},
+        options=lambda: told,
     )
     return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
+
+
+def _told_of_the_board(settings: LibloragwRadioSettings, region: Region) -> Mapping[str, str | float]:
+    """What a driver is told of its board: the settings by their own names, `tx_gains` as words of one text."""
+    told: dict[str, str | float] = {"region": region.name, "library": str(settings.library), "gpio": settings.gpio}
+    for name in ("board", "spi", "usb", "reset", "power", "sx1261_reset", "sx1261", "i2c", "temperature_sensor"):
+        if (value := getattr(settings, name)) is not None:
+            told[name] = str(value)
+    if settings.rssi_offset_db is not None:
+        told["rssi_offset_db"] = settings.rssi_offset_db
+    if settings.tx_gains:
+        told["tx_gains"] = " ".join(settings.tx_gains)
+    return told
 
 
 RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {

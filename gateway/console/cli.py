@@ -18,6 +18,7 @@ from gateway.console import (
     downlink_commands,
     live_commands,
     run_commands,
+    scan_commands,
     settings_commands,
     sink_commands,
     uplink_commands,
@@ -38,6 +39,7 @@ GROUPS = (
     uplink_commands,
     downlink_commands,
     sink_commands,
+    scan_commands,
 )
 """Each registers its commands; the order is that of `--help`."""
 
