@@ -44,6 +44,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
     "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
+    "console.simulate_commands": EVERYBODY | PURE | {"simulator"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},

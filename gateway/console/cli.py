@@ -19,6 +19,7 @@ from gateway.console import (
     live_commands,
     run_commands,
     settings_commands,
+    simulate_commands,
     sink_commands,
     uplink_commands,
 )
@@ -38,6 +39,7 @@ GROUPS = (
     uplink_commands,
     downlink_commands,
     sink_commands,
+    simulate_commands,
 )
 """Each registers its commands; the order is that of `--help`."""
 

@@ -131,6 +131,10 @@ class Air:
         """When something happens next; None when nothing ever will."""
         return self._agenda[0][0] if self._agenda else None
 
+    def talking(self) -> list[Transmission]:
+        """What is on the air now."""
+        return [one for one in self._on_air.values() if one.overlaps(self.now_us, self.now_us + 1)]
+
     def inhabit(self, talkers: Iterable[Talker]) -> None:
         """Let them talk when their time comes."""
         for talker in talkers:

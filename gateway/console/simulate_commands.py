@@ -1,0 +1,131 @@
+"""`simulate …`: parts of the world around a gateway, for whoever has no hardware at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.console.arguments import add_command, add_group, seconds, whole
+from gateway.console.run_commands import stopping_is_fine
+from gateway.console.terminal import clean, emit_line, say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from gateway.console.arguments import Commands
+    from gateway.errors import GatewayError
+    from gateway.simulator.sx1302.board import Event
+    from gateway.simulator.sx1302.site import Site
+
+LONGEST_DRIVER_PATH = 49
+"""Semtech's library copies the path of a USB device into fifty bytes without counting."""
+
+_CHIP_HELP = """\
+PATH becomes a serial device on which a driver finds an SX1302 behind a Corecell USB bridge:
+Semtech's own library and packet forwarder start, hear a small simulated city and send. Lines on
+stdin:
+
+  fault NAME       break it; `fault clear` mends everything
+  uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]
+                   put a frame on the air beside the antenna
+
+"""
+
+
+def register(commands: Commands) -> None:
+    """Add the commands of this module."""
+    group = add_group(commands, "simulate", "hardware that is not there")
+    parser = add_command(
+        group, "chip", chip, "an SX1302 concentrator on a pseudo-terminal", more=_CHIP_HELP + _faults(), json=True
+    )
+    parser.add_argument("--pty", metavar="PATH", type=Path, required=True, help="where the device appears")
+    parser.add_argument("--fault", metavar="NAME", action="append", default=[], help="broken from the start")
+    parser.add_argument("--scenario", metavar="FILE", type=Path, help="who lives around it (default: the demo's city)")
+    parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same fading and the same EUI")
+    parser.add_argument("--sx1303", action="store_true", help="an SX1303, with fine timestamps")
+    parser.add_argument("--gps", action="store_true", help="a pulse each second, as a GPS gives it")
+    parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=seconds, help="stop by itself after this time")
+
+
+def _faults() -> str:
+    from gateway.simulator.sx1302.faults import EXPLAINED
+
+    return "\n".join(["faults:", *(f"  {fault:16} {text}" for fault, text in EXPLAINED.items())])
+
+
+def chip(arguments: argparse.Namespace) -> int:
+    """Serve the simulated concentrator until it is told to stop."""
+    with stopping_is_fine():
+        _serve(arguments)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from gateway.simulator.scenario_file import load_scenario
+    from gateway.simulator.sx1302.pty import Lines, Port, Server
+    from gateway.simulator.sx1302.site import Site, fault_named
+
+    started_us = time.monotonic_ns() // 1_000
+    faults = [fault_named(name) for name in arguments.fault]
+    site = Site(
+        load_scenario(arguments.scenario),
+        _teller(json=arguments.json),
+        start_utc_us=time.time_ns() // 1_000,
+        seed=arguments.seed,
+        fine_timestamps=arguments.sx1303,
+        gps=arguments.gps,
+    )
+    port = Port(arguments.pty.absolute())
+    try:
+        port.plug()
+        _announce(site, port.path, port.device, json=arguments.json)
+        for fault in faults:
+            site.board.break_(fault)
+        server = Server(
+            site,
+            port,
+            clock_us=lambda: time.monotonic_ns() // 1_000 - started_us,
+            orders=Lines(sys.stdin.fileno()),
+            complain=_complain,
+        )
+        server.run(None if arguments.for_s is None else round(arguments.for_s * 1_000_000))
+    finally:
+        port.unplug()
+
+
+def _announce(site: Site, path: Path, device: str, *, json: bool) -> None:
+    devices = len(site.residents) + len(site.joiners)
+    if json:
+        emit_line({"event": "ready", "pty": str(path), "device": device, "eui": site.eui.hex(), "devices": devices})
+    else:
+        print(f"SX1302 {site.eui.hex()} on {path} ({device}), {devices} devices around it", flush=True)
+    if len(os.fsencode(path)) > LONGEST_DRIVER_PATH:
+        say(f"The path has more than {LONGEST_DRIVER_PATH} bytes: Semtech's library cannot take it, {device} it can.")
+
+
+def _teller(*, json: bool) -> Callable[[Event], None]:
+    """What prints an event."""
+    started_ns = time.monotonic_ns()
+
+    def as_json(event: Event) -> None:
+        emit_line({"event": event.name, **event.facts})
+
+    def as_text(event: Event) -> None:
+        seconds_in = (time.monotonic_ns() - started_ns) / 1e9
+        facts = "  ".join(f"{name} {_word(value)}" for name, value in event.facts.items() if value is not None)
+        print(clean(f"{seconds_in:9.3f}  {event.name:10} {facts}"), flush=True)
+
+    return as_json if json else as_text
+
+
+def _word(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _complain(error: GatewayError) -> None:
+    for line in error.lines():
+        say(clean(line))

@@ -1,0 +1,134 @@
+"""A concentrator board in a simulated city, and the words by which a person plays with it.
+
+The city runs at the pace of the clock on the wall: there is a real driver at the other end of the line. A site has no
+clock of its own; who owns it says what time it is, in microseconds since the city's beginning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import UsageError
+from gateway.model import Lora
+from gateway.radio.airtime import airtime_us
+from gateway.simulator.air import Air, Position, Transmission
+from gateway.simulator.chance import Chance
+from gateway.simulator.devices import settle
+from gateway.simulator.joiners import settle_joiners
+from gateway.simulator.neighbourhood import Neighbourhood
+from gateway.simulator.sx1302.board import Board
+from gateway.simulator.sx1302.chip import PPS_US
+from gateway.simulator.sx1302.faults import Fault, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.simulator.scenario import Scenario
+    from gateway.simulator.sx1302.board import Event
+
+EUI_PREFIX = bytes.fromhex("0016c001ff")
+"""Of the range that Semtech writes into its chips; the rest follows from the seed."""
+
+STEP_US = 1_000_000
+"""The most that the air moves at once, so that whoever waits for an answer does not wait long."""
+
+BENCH = Position(30, 0)
+"""Where a frame starts that somebody sends by hand: on the bench beside the antenna."""
+
+_BENCH_DBM = 0.0
+
+
+class Site:
+    """The city, the board in it. `start_utc_us` is the time of day at which it begins; `tell` hears what happens."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        tell: Callable[[Event], None],
+        *,
+        start_utc_us: int,
+        seed: int | None = None,
+        fine_timestamps: bool = False,
+        gps: bool = False,
+    ) -> None:
+        chance = Chance(scenario.seed if seed is None else seed)
+        self.eui = EUI_PREFIX + chance.octets(3, "gateway eui")
+        self._air = Air(chance.about("air"))
+        self.board = Board(
+            self._air,
+            chance.about("air"),
+            tell,
+            eui=self.eui,
+            fine_timestamps=fine_timestamps,
+            pps_at_us=-start_utc_us % PPS_US if gps else None,
+        )
+        self.residents = list(scenario.residents())
+        self.joiners = list(scenario.joiners())
+        settle(self.residents, self._air, [self.board], chance.about("devices"), start_utc_us=start_utc_us, f_cnt_up={})
+        self.neighbourhood = Neighbourhood(self._air, chance.about("neighbourhood"))
+        settle_joiners(self.joiners, self.neighbourhood, chance.about("joiners"), start_utc_us=start_utc_us)
+        self._sent_by_hand = 0
+
+    @property
+    def now_us(self) -> int:
+        """How far the city's time has come."""
+        return self._air.now_us
+
+    def advance(self, now_us: int) -> None:
+        """Let time pass, no more than a step: again until it is there."""
+        self._air.advance(min(now_us, self._air.now_us + STEP_US))
+
+    def feed(self, data: bytes, now_us: int) -> list[bytes]:
+        """Bytes from a driver: the bridge's answers, each to be written in one piece."""
+        return self.board.feed(data, now_us)
+
+    def obey(self, line: str) -> None:
+        """Do what a line says; UsageError when it says nothing known.
+
+        `fault NAME`, `fault clear`, `uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]`.
+        """
+        match line.split():
+            case []:
+                pass
+            case ["fault", "clear"]:
+                self.board.mend()
+            case ["fault", name]:
+                self.board.break_(fault_named(name))
+            case ["uplink", phy, *where] if 2 <= len(where) <= 3:
+                self._uplink(phy, where)
+            case _:
+                raise UsageError(
+                    f"{line[:60]!r} is not understood",
+                    hint="fault NAME, fault clear, or uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]",
+                )
+
+    def _uplink(self, phy_hex: str, where: Sequence[str]) -> None:
+        try:
+            phy, numbers = bytes.fromhex(phy_hex), [int(word) for word in where]
+            lora = Lora(numbers[1], numbers[2] if len(numbers) > 2 else 125_000)
+            length_us = airtime_us(lora, len(phy))
+        except ValueError as error:
+            raise UsageError(f"This cannot be sent: {error}") from None
+        if lora.bandwidth_hz not in {125_000, 250_000, 500_000} or not phy:
+            raise UsageError("This cannot be sent: a frame has bytes, and 125000, 250000 or 500000 Hz")
+        self._sent_by_hand += 1
+        self._air.put(
+            Transmission(
+                phy=phy,
+                sender=f"by hand {self._sent_by_hand}",
+                position=BENCH,
+                start_us=self._air.now_us,
+                airtime_us=length_us,
+                frequency_hz=numbers[0],
+                modulation=lora,
+                power_dbm_eirp=_BENCH_DBM,
+            )
+        )
+
+
+def fault_named(name: str) -> Fault:
+    """The fault of that name; UsageError when there is none."""
+    fault = named(name)
+    if fault is None:
+        raise UsageError(f"There is no fault {name[:40]!r}", hint=f"There are {', '.join(Fault)}")
+    return fault
