@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.console.arguments import add_command, add_group, seconds, whole
 from gateway.console.run_commands import stopping_is_fine
 from gateway.console.terminal import clean, emit_line, say
+from gateway.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.console.arguments import Commands
     from gateway.errors import GatewayError
+    from gateway.simulator.scenario import Scenario
     from gateway.simulator.sx1302.board import Event
     from gateway.simulator.sx1302.site import Site
 
@@ -45,6 +47,7 @@ def register(commands: Commands) -> None:
     parser.add_argument("--pty", metavar="PATH", type=Path, required=True, help="where the device appears")
     parser.add_argument("--fault", metavar="NAME", action="append", default=[], help="broken from the start")
     parser.add_argument("--scenario", metavar="FILE", type=Path, help="who lives around it (default: the demo's city)")
+    parser.add_argument("--devices", metavar="FILE.csv", type=Path, help="write who that is, for `device import`")
     parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same fading and the same EUI")
     parser.add_argument("--sx1303", action="store_true", help="an SX1303, with fine timestamps")
     parser.add_argument("--gps", action="store_true", help="a pulse each second, as a GPS gives it")
@@ -71,14 +74,17 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     started_us = time.monotonic_ns() // 1_000
     faults = [fault_named(name) for name in arguments.fault]
+    scenario = load_scenario(arguments.scenario)
     site = Site(
-        load_scenario(arguments.scenario),
+        scenario,
         _teller(json=arguments.json),
         start_utc_us=time.time_ns() // 1_000,
         seed=arguments.seed,
         fine_timestamps=arguments.sx1303,
         gps=arguments.gps,
     )
+    if arguments.devices is not None:
+        _write_devices(scenario, arguments.devices)
     port = Port(arguments.pty.absolute())
     try:
         port.plug()
@@ -95,6 +101,19 @@ def _serve(arguments: argparse.Namespace) -> None:
         server.run(None if arguments.for_s is None else round(arguments.for_s * 1_000_000))
     finally:
         port.unplug()
+
+
+def _write_devices(scenario: Scenario, path: Path) -> None:
+    """Its devices, keys and all: those protect nothing."""
+    from gateway.console.device_csv import write_devices
+    from gateway.console.device_file import describe
+
+    described = [describe(device, session) for device, session in scenario.devices()]
+    described += [describe(device, root_keys=root_keys) for device, root_keys in scenario.joining_devices()]
+    try:
+        path.write_text(write_devices(described), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _announce(site: Site, path: Path, device: str, *, json: bool) -> None:

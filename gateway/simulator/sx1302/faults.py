@@ -31,7 +31,7 @@ EXPLAINED: dict[Fault, str] = {
     Fault.STUCK_HIGH: "every byte read from the chip is 0xFF",
     Fault.UNPLUG: "the USB device disappears; cleared, it comes back without power having stayed",
     Fault.SILENT_BRIDGE: "the USB bridge takes requests and answers none",
-    Fault.AGC_HANG: "the gain controller hangs: the chip hears nothing, and its firmware does not report when it is started again",
+    Fault.AGC_HANG: "the gain controller hangs: the chip hears nothing, and does not report when it is started again",
     Fault.AGC_VERSION: "the gain controller reports another version of its firmware",
     Fault.DEAF: "the gain controller stalls: the chip answers and hears nothing, until it is reset",
     Fault.POISON: "once: a packet on a channel that does not exist, which the library never gets past",

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 EUI_PREFIX = bytes.fromhex("0016c001ff")
 """Of the range that Semtech writes into its chips; the rest follows from the seed."""
 
+F_CNT_S = 20
+"""A city that starts again remembers nothing, and a counter must not be used twice: so the counters of devices that
+never join stand where the time since 1970 has brought them. None of them sends so often; they turn after 15 days."""
+
 STEP_US = 1_000_000
 """The most that the air moves at once, so that whoever waits for an answer does not wait long."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TICKS_PER_US = 32
 TURN_TICKS = 1 << 32
 
+_STEP_HZ = 32_000_000 / (1 << 18)
 _FREE, _WAITING_COUNTER, _WAITING_PPS, _EMITTING = 0x80, 0x91, 0x92, 0x30
 _ROUND_HZ = (100_000, 50_000, 25_000, 12_500, 10_000, 5_000, 2_500, 1_000, 500, 100)
 _CODING = {1: "4/5", 2: "4/6", 3: "4/7", 4: "4/8"}
@@ -147,7 +148,7 @@ class Transmitter:
         source = TxSource(min(memory[base + registers.TX_SOURCE] & 0x03, TxSource.FSK))
         delay = 0 if source is TxSource.FSK else whole(memory, base + registers.TX_START_DELAY, 2)
         start_ticks = (fires_at or 0) + delay
-        tuned_hz = whole(memory, base + registers.TX_FREQUENCY, 3) * 32_000_000 / (1 << 18)
+        tuned_hz = whole(memory, base + registers.TX_FREQUENCY, 3) * _STEP_HZ
         framed = {TxSource.LORA: self._lora, TxSource.FSK: self._fsk, TxSource.NOTHING: _carrier}[source]()
         chirp = memory[base + registers.TX_LORA_CHIRP]
         return Emission(
@@ -195,8 +196,8 @@ class Transmitter:
     def _fsk(self) -> _Framed:
         memory, base = self._memory, self._base
         divider = max(whole(memory, base + registers.TX_FSK_BIT_RATE, 2), 1)
-        deviation_hz = round(whole(memory, base + registers.TX_FREQUENCY + 3, 2) * 32_000_000 / (1 << 18), -2)
-        fsk = Fsk(32_000_000 // divider, round(deviation_hz))  # to the next 100 Hz: the register counts in 122
+        deviation_hz = meant_hz(whole(memory, base + registers.TX_FREQUENCY + 3, 2) * _STEP_HZ)
+        fsk = Fsk(32_000_000 // divider, deviation_hz)
         length = memory[self._buffer]  # the first byte of the frame says how long the rest is
         payload = bytes(memory[self._buffer + 1 : self._buffer + 1 + length])
         crc = bool(memory[base + registers.TX_FSK_CONFIG] & 0x02)
@@ -213,9 +214,9 @@ def meant_hz(tuned_hz: float) -> int:
 
     Within a step there is one number that channel plans would contain, the roundest.
     """
-    lowest, step = math.ceil(tuned_hz), 32_000_000 / (1 << 18)
+    lowest = math.ceil(tuned_hz)
     for unit in _ROUND_HZ:
         candidate = -(-lowest // unit) * unit
-        if candidate < tuned_hz + step:
+        if candidate < tuned_hz + _STEP_HZ:
             return candidate
     return lowest
