@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.simulator.scenario import Scenario
     from gateway.simulator.sx1302.board import Event
+    from gateway.simulator.sx1302.pty import Lines
     from gateway.simulator.sx1302.site import Site
 
 LONGEST_DRIVER_PATH = 49
@@ -69,7 +70,7 @@ def chip(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> None:
     from gateway.simulator.scenario_file import load_scenario
-    from gateway.simulator.sx1302.pty import Lines, Port, Server
+    from gateway.simulator.sx1302.pty import Port, Server
     from gateway.simulator.sx1302.site import Site, fault_named
 
     started_us = time.monotonic_ns() // 1_000
@@ -95,12 +96,22 @@ def _serve(arguments: argparse.Namespace) -> None:
             site,
             port,
             clock_us=lambda: time.monotonic_ns() // 1_000 - started_us,
-            orders=Lines(sys.stdin.fileno()),
+            orders=_stdin(),
             complain=_complain,
         )
         server.run(None if arguments.for_s is None else round(arguments.for_s * 1_000_000))
     finally:
         port.unplug()
+
+
+def _stdin() -> Lines | None:
+    """Where orders come from; None when nobody can give any."""
+    from gateway.simulator.sx1302.pty import Lines
+
+    try:
+        return Lines(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or not a file
+        return None
 
 
 def _write_devices(scenario: Scenario, path: Path) -> None:

@@ -247,7 +247,7 @@ class Board:
         ticks = self.chip.counter.shown(self._air.now_us)
         channel = 12 if fault is Fault.POISON else 0
         packet = Packet(
-            payload=b"not a frame at all",
+            payload=b"not a frame, but as long as one " * 2,
             channel=channel,
             spreading_factor=7,
             modem=0,
