@@ -6,6 +6,7 @@ Each maker imports its part when it is asked for: a gateway on a roof does not c
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
+    from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
     from gateway.regions.region import Region
     from gateway.settings import Secret, Settings
     from gateway.settings.models import (
+        BasicsStationLnsSettings,
+        ChirpstackMqttLnsSettings,
         GatewaySettings,
         Lns,
+        LnsSettings,
         MqttSinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
+    from gateway.wire.chirpstack import Location
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
@@ -154,15 +160,19 @@ def manners(settings: SinkSettings) -> Manners:
 # --- network servers ------------------------------------------------------------------------------------------------
 
 
-def _semtech_udp(
-    name: str,
-    settings: SemtechUdpLnsSettings,
-    gateway: GatewaySettings,
-    gateway_eui: GatewayEui,
-    carry: Carry,
-    now: Now,
-    reception: Reception,
-) -> NetworkServer:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every network server is told about where it is, and what it may use."""
+
+    gateway: GatewaySettings
+    gateway_eui: GatewayEui
+    folder: Path  # what a server must remember lies here
+    carry: Carry
+    now: Now
+    reception: Reception
+
+
+def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> NetworkServer:
     from gateway.lns.semtech_udp import SemtechUdpServer, SemtechUdpSettings
 
     return SemtechUdpServer(
@@ -170,22 +180,82 @@ def _semtech_udp(
             name=name,
             host=settings.server.host,
             port=settings.server.port,
-            gateway_eui=gateway_eui,
+            gateway_eui=site.gateway_eui,
             keepalive_s=settings.keepalive.total_seconds(),
             stat_interval_s=settings.stat_interval.total_seconds(),
             downlinks=settings.downlinks,
-            latitude=gateway.latitude,
-            longitude=gateway.longitude,
-            altitude_m=gateway.altitude_m,
+            latitude=site.gateway.latitude,
+            longitude=site.gateway.longitude,
+            altitude_m=site.gateway.altitude_m,
         ),
-        carry,
-        now,
-        reception,
+        site.carry,
+        site.now,
+        site.reception,
     )
 
 
-LNS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui, Carry, Now, Reception], NetworkServer]] = {
-    "semtech-udp": _semtech_udp
+def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -> NetworkServer:
+    from gateway.lns.basics_station import BasicsStation, BasicsStationSettings
+
+    return BasicsStation(
+        BasicsStationSettings(
+            name=name,
+            server=None if settings.server is None else str(settings.server),
+            cups=None if settings.cups is None else str(settings.cups),
+            cups_file=site.folder / f"cups-{name}.json",
+            insecure=settings.insecure,
+            ca_file=_file(settings.ca_file),
+            cert_file=_file(settings.cert_file),
+            key_file=_file(settings.key_file),
+            token_file=_file(settings.token_file),
+            downlinks=settings.downlinks,
+        ),
+        site.carry,
+        site.now,
+        site.reception,
+        site.gateway_eui,
+    )
+
+
+def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site) -> NetworkServer:
+    from gateway.lns.chirpstack_mqtt import ChirpstackMqttServer, ChirpstackMqttSettings
+    from gateway.wire.chirpstack import Marshaler
+
+    password = settings.password_file or settings.token_file
+    return ChirpstackMqttServer(
+        ChirpstackMqttSettings(
+            name=name,
+            url=str(settings.server),
+            gateway_eui=site.gateway_eui,
+            topic_prefix=settings.topic_prefix,
+            marshaler=Marshaler(settings.marshaler),
+            stats_interval_s=settings.stats_interval.total_seconds(),
+            downlinks=settings.downlinks,
+            username=settings.username,
+            password=None if password is None else lambda: secret(password),
+            ca_file=_file(settings.ca_file),
+            cert_file=_file(settings.cert_file),
+            key_file=_file(settings.key_file),
+            location=_location(site.gateway),
+        ),
+        site.carry,
+        site.now,
+        site.reception,
+    )
+
+
+def _location(gateway: GatewaySettings) -> Location | None:
+    from gateway.wire.chirpstack import Location
+
+    if gateway.latitude is None or gateway.longitude is None:
+        return None
+    return Location(gateway.latitude, gateway.longitude, gateway.altitude_m or 0.0)
+
+
+LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
+    "semtech-udp": _semtech_udp,
+    "basics-station": _basics_station,
+    "chirpstack-mqtt": _chirpstack_mqtt,
 }
 
 
@@ -193,10 +263,27 @@ def lns(
     settings: Settings, gateway_eui: GatewayEui, carry: Carry, now: Now, reception: Reception
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    return [
-        (LNS[one.type](name, one, settings.gateway, gateway_eui, carry, now, reception), _wishes(one))
-        for name, one in settings.lns.items()
-    ]
+    site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
+    return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
+
+
+def with_history(
+    settings: Settings, servers: Sequence[tuple[NetworkServer, Filter]], keeper: Callable[[str], Keeper], now: Now
+) -> Sequence[tuple[NetworkServer, Filter]]:
+    """The same servers; those whose settings ask for the backlog get it from the keeper."""
+    return [(_filled(settings.lns[server.name], server, wishes, keeper, now), wishes) for server, wishes in servers]
+
+
+def _filled(
+    settings: LnsSettings, server: NetworkServer, wishes: Filter, keeper: Callable[[str], Keeper], now: Now
+) -> NetworkServer:
+    if settings.type != "chirpstack-mqtt" or settings.backlog == "none":
+        return server
+    from gateway.lns.backlog import Pace, Replayable, WithHistory
+
+    assert isinstance(server, Replayable)
+    pace = Pace(settings.backlog_rate, settings.backlog_delay.total_seconds())
+    return WithHistory(server, wishes, keeper(server.name), now, pace)
 
 
 def _wishes(settings: Lns) -> Filter:

@@ -32,9 +32,11 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
-    "delivery": EVERYBODY | PURE,
-    "lns": EVERYBODY | PURE | {"downlink"},
+    "delivery": EVERYBODY | PURE | {"lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "lines"},
     "radio": EVERYBODY | PURE,
+    # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
+    "lines": EVERYBODY,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
@@ -54,6 +56,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
+    "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
@@ -62,12 +65,12 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust"} | {
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
     "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(
@@ -103,13 +106,13 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console"})),
-    "aiomqtt": (("aiomqtt",), frozenset({"delivery"})),
-    "paho-mqtt": (("paho",), frozenset({"delivery"})),
+    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
+    "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
+    "paho-mqtt": (("paho",), frozenset({"lines"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
-    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console"})),
+    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.delivery.pace import Limiter, backoff_s
 from gateway.delivery.sink import AskingLink, SinkUnavailable
 from gateway.forecast import Pace
+from gateway.lines.pace import Limiter, backoff_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

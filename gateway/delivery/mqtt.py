@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
 
-from gateway.delivery.mqtt_line import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.delivery.sink import Refusal, SinkUnavailable
+from gateway.lines.dialing import Unreachable
+from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.model import DevEui
 from gateway.wire.own_json import FIELDS, json_bytes, reading_bytes
 
@@ -112,7 +113,10 @@ class MqttSink:
         """
         destination = self._destination
         will = aiomqtt.Will(destination.topic("status"), _OFFLINE, qos=1, retain=True)
-        line = await open_line(destination.broker, will)
+        try:
+            line = await open_line(destination.broker, will)
+        except Unreachable as reason:
+            raise SinkUnavailable(str(reason), alert=reason.alert) from reason
         link = MqttLink(line, destination, self._compose)
         try:
             if line.protocol is aiomqtt.ProtocolVersion.V311:
@@ -197,6 +201,8 @@ class MqttLink:
             if pattern not in self._unwelcome:
                 self._unwelcome.add(pattern)
                 log.warning("sink %s: no downlinks from here, the broker says: %s", self._destination.name, error)
+        except Unreachable as reason:
+            raise SinkUnavailable(str(reason)) from reason
 
     async def lost(self) -> str:
         """Return, with the reason, once the connection is gone: at once when it is closed, else by the keepalive."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AVAILABLE: Mapping[str, tuple[str, ...]] = {
     "radio.type": ("virtual", "packet-forwarder"),
-    "lns.type": ("semtech-udp",),
+    "lns.type": ("semtech-udp", "basics-station", "chirpstack-mqtt"),
     "sink.type": ("mqtt",),
     "sink.mqtt.format": ("gateway",),
 }

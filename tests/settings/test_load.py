@@ -419,7 +419,14 @@ def test_what_goes_together_is_no_problem(write, text):
 
 # --- what this version cannot run -----------------------------------------------------------------------------------
 
-RUNNABLE = {("radio", "virtual"), ("radio", "packet-forwarder"), ("lns", "semtech-udp"), ("sink", "mqtt")}
+RUNNABLE = {
+    ("radio", "virtual"),
+    ("radio", "packet-forwarder"),
+    ("lns", "semtech-udp"),
+    ("lns", "basics-station"),
+    ("lns", "chirpstack-mqtt"),
+    ("sink", "mqtt"),
+}
 SMALLEST = {
     "radio": '[radio]\ntype = "{type}"\nboard = "rak2287"\n',
     "lns": '[lns.n]\ntype = "{type}"\nserver = "{server}"\n',

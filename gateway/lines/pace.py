@@ -16,7 +16,7 @@ def backoff_s(failures: int, random: float) -> float:
 
 @dataclass(slots=True)
 class Limiter:
-    """At most `per_s` records a second, with a burst of one second; 0 means no limit."""
+    """At most `per_s` things a second, with a burst of one second; 0 means no limit."""
 
     per_s: float
     _tokens: float = 0.0

@@ -25,6 +25,14 @@ class Trouble:
     alert: bool = False
 
 
+class Unreachable(Exception):  # noqa: N818 - a state, not a fault of ours
+    """The other side cannot be reached, or not any more; why, for a person. `alert`: a person has to mend it."""
+
+    def __init__(self, reason: str, *, alert: bool = False) -> None:
+        super().__init__(reason)
+        self.alert = alert
+
+
 class HandshakeCutError(ConnectionError):
     """The other side hung up in the middle of the TLS handshake."""
 

@@ -32,8 +32,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.delivery.dialing import Trouble, dial, tls_context, trouble_with
-from gateway.delivery.sink import SinkUnavailable
+from gateway.lines.dialing import Trouble, Unreachable, dial, tls_context, trouble_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -113,14 +112,14 @@ class Broker:
 async def open_line(broker: Broker, will: aiomqtt.Will | None = None) -> MqttLine:
     """A line on which the broker has said yes: MQTT 5, or 3.1.1 when it does not speak that.
 
-    SinkUnavailable otherwise, in words a person can act on; `alert` when waiting alone will not help.
+    Unreachable otherwise, in words a person can act on; `alert` when waiting alone will not help.
     """
     try:
         password, context = await asyncio.to_thread(_read_secrets, broker)
     except OSError as error:
-        raise SinkUnavailable(f"{broker}: cannot read {error.filename}: {error.strerror}", alert=True) from error
+        raise Unreachable(f"{broker}: cannot read {error.filename}: {error.strerror}", alert=True) from error
     except ValueError as error:
-        raise SinkUnavailable(f"{broker}: {error}", alert=True) from error
+        raise Unreachable(f"{broker}: {error}", alert=True) from error
     try:
         return await _attempt(broker, will, password, context, aiomqtt.ProtocolVersion.V5)
     except _NotSpokenError:
@@ -182,10 +181,15 @@ class MqttLine(aiomqtt.Client):
         return info.mid
 
     async def listen(self, topic: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Subscribe at QoS 1 and give topics and payloads as they come; SinkUnavailable when the line ends.
+        """Subscribe as with `ask_for`, then give what comes as `incoming` does."""
+        await self.ask_for(topic)
+        async for message in self.incoming():
+            yield message
 
-        PermissionError, with the broker's word, when it lets this login not subscribe. What was there before the
-        subscription (retained) is left out: it would come again with every connection.
+    async def ask_for(self, topic: str) -> None:
+        """Subscribe at QoS 1; Unreachable when the line ends.
+
+        PermissionError, with the broker's word, when it lets this login not subscribe.
         """
         try:
             # In a task of its own: `wait_for` of Python 3.11, with which aiomqtt waits, loses a stop that comes with
@@ -196,14 +200,26 @@ class MqttLine(aiomqtt.Client):
             finally:
                 asking.cancel()
             [answer] = asking.result()
-            code = answer if isinstance(answer, int) else answer.value
-            if code >= _SUBSCRIPTION_REFUSED:
-                raise PermissionError(words_of(code))
+        except aiomqtt.MqttError as error:
+            raise self._over(error) from error
+        code = answer if isinstance(answer, int) else answer.value
+        if code >= _SUBSCRIPTION_REFUSED:
+            raise PermissionError(words_of(code))
+
+    async def incoming(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Topics and payloads of what was asked for, as they come; Unreachable when the line ends.
+
+        What was there before the subscription (retained) is left out: it would come again with every connection.
+        """
+        try:
             async for message in self.messages:
                 if not message.retain and isinstance(message.payload, bytes):
                     yield str(message.topic), message.payload
         except aiomqtt.MqttError as error:
-            raise SinkUnavailable(self.gone.result() if self.gone.done() else str(error)) from error
+            raise self._over(error) from error
+
+    def _over(self, error: aiomqtt.MqttError) -> Unreachable:
+        return Unreachable(self.gone.result() if self.gone.done() else str(error))
 
     def packet_bytes(self, topic: str, payload: bytes) -> int:
         """Size of the PUBLISH packet at QoS 1, as the broker's maximum packet size counts it."""
@@ -393,7 +409,7 @@ async def _attempt(
         if not isinstance(error, (OSError, aiomqtt.MqttError)):
             raise
         trouble = _login_trouble(broker, line, error, protocol)
-        raise SinkUnavailable(f"{broker}: {trouble.words}", alert=trouble.alert) from error
+        raise Unreachable(f"{broker}: {trouble.words}", alert=trouble.alert) from error
 
 
 def _login_trouble(

@@ -1,0 +1,52 @@
+"""Web sockets to a Basics Station server; what goes wrong on the way is Away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import aiohttp
+
+from gateway.lns.station_trouble import Away, words_for
+from gateway.wire.station_json import MESSAGE_MAX
+
+CONNECT_S: Final = 10.0
+
+
+class Dial:
+    """Opens web sockets with what the settings say about trust; what goes wrong is Away."""
+
+    def __init__(self, session: aiohttp.ClientSession, context: Any) -> None:
+        self._session = session
+        self._context = context
+
+    def open(self, uri: str) -> _Opened:
+        return _Opened(self._session, uri, self._context if uri.startswith("wss:") else None)
+
+
+class _Opened:
+    def __init__(self, session: aiohttp.ClientSession, uri: str, context: Any) -> None:
+        self._session = session
+        self._uri = uri
+        self._context = context
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientWebSocketResponse:
+        secured = {} if self._context is None else {"ssl": self._context}
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                self._socket = await self._session.ws_connect(
+                    self._uri, autoping=False, max_msg_size=MESSAGE_MAX, compress=0, **secured
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise Away(words_for(error)) from None
+        return self._socket
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._socket is not None
+        try:
+            # A server that does not answer the close must not hold up the next attempt.
+            async with asyncio.timeout(1.0):
+                await self._socket.close()
+        except TimeoutError:
+            pass
