@@ -71,7 +71,10 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
-    "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
+    "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
+    "radio.schedule", "radio.transmitters",
+    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {
@@ -117,6 +120,13 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),
     "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
+}
+
+
+# The same of what only some gateways need: extras of pyproject.toml, imported when the settings ask for them.
+EXTRAS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "pyserial": (("serial",), frozenset({"radio"})),
+    "spidev": (("spidev",), frozenset({"radio"})),
 }
 
 
@@ -173,7 +183,8 @@ def breach_of(name: str, target: str) -> str | None:
     if top in sys.stdlib_module_names:
         rule = row(name, NO_OUTSIDE)
         return f"decides, and so may not import {top}" if rule and top in OUTSIDE else None
-    rooms = next((rooms for names, rooms in DEPENDENCIES.values() if top in names), None)
+    known = [*DEPENDENCIES.values(), *EXTRAS.values()]
+    rooms = next((rooms for names, rooms in known if top in names), None)
     if rooms is None:
         return f"imports {top}, which is no dependency of ours"
     return None if row(name, rooms) else f"imports {top}, which belongs to {', '.join(sorted(rooms))}"
@@ -215,6 +226,10 @@ def test_every_room_stands_in_the_table():
 def test_every_dependency_stands_in_the_table_and_is_used_where_it_says():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {re.split(r"[<>=!~ \[;]", wish)[0] for wish in project["dependencies"]} == DEPENDENCIES.keys()
+    extras = {
+        re.split(r"[<>=!~ \[;]", wish)[0] for wishes in project["optional-dependencies"].values() for wish in wishes
+    }
+    assert EXTRAS.keys() <= extras
     files = {module_name(CHECKOUT / "gateway", file): file for file in (CHECKOUT / "gateway").rglob("*.py")}
     used = {(room_of(name), room_of(target)) for name, file in files.items() for target in imports(file, name, files)}
     promised = {(room, names[0]) for names, rooms in DEPENDENCIES.values() for room in rooms}
