@@ -52,7 +52,7 @@ def rx_channels(memory: bytearray, radios_hz: Sequence[float | None]) -> tuple[R
         found += [_multi_sf(memory, radios_hz, number) for number in range(8)]
     if enables & 0x01:
         found.append(_service(memory, radios_hz))
-    return tuple(channel for channel in found if channel is not None)
+    return tuple(channel for channel in found if channel is not None and channel.spreading_factors)
 
 
 def _multi_sf(memory: bytearray, radios_hz: Sequence[float | None], number: int) -> RxChannel | None:
