@@ -33,8 +33,8 @@ Semtech's own library and packet forwarder start, hear a small simulated city an
 stdin:
 
   fault NAME       break it; `fault clear` mends everything
-  uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]
-                   put a frame on the air beside the antenna
+  uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ [LEVEL_DBM]]
+                   put a frame on the air; the level is that at the antenna
 
 """
 
@@ -70,8 +70,9 @@ def chip(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> None:
     from gateway.simulator.scenario_file import load_scenario
+    from gateway.simulator.sx1302.orders import fault_named
     from gateway.simulator.sx1302.pty import Port, Server
-    from gateway.simulator.sx1302.site import Site, fault_named
+    from gateway.simulator.sx1302.site import Site
 
     started_us = time.monotonic_ns() // 1_000
     faults = [fault_named(name) for name in arguments.fault]

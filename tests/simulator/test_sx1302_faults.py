@@ -7,7 +7,7 @@ from gateway.errors import UsageError
 from gateway.model import Lora
 from gateway.simulator.sx1302.faults import ALSO_CALLED, EXPLAINED, ONCE, Fault, named
 from gateway.simulator.sx1302.fifo import payload_crc
-from gateway.simulator.sx1302.site import fault_named
+from gateway.simulator.sx1302.orders import fault_named
 
 PHY = bytes.fromhex("400102030480010002a1b2c3d4e5f60718")
 SF7 = Lora(7, 125_000)

@@ -10,7 +10,8 @@ import pytest
 from simulator.library_process import LIBRARY, GoneError, LibraryProcess
 from simulator.served_site import Running, within
 
-pytestmark = pytest.mark.skipif(not LIBRARY, reason="needs a libloragw.so: LIBLORAGW=/path/to/libloragw.so")
+if not LIBRARY:
+    pytest.skip("needs a libloragw.so: LIBLORAGW=/path/to/libloragw.so", allow_module_level=True)
 
 CHANNELS_HZ = {868_100_000, 868_300_000, 868_500_000, 867_100_000, 867_300_000, 867_500_000, 867_700_000, 867_900_000}
 QUIET = """

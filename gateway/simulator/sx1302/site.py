@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import UsageError
-from gateway.model import Lora
 from gateway.radio.airtime import airtime_us
 from gateway.simulator.air import Air, Position, Transmission
 from gateway.simulator.chance import Chance
 from gateway.simulator.devices import settle
 from gateway.simulator.joiners import settle_joiners
 from gateway.simulator.neighbourhood import Neighbourhood
+from gateway.simulator.propagation import noise_dbm
 from gateway.simulator.sx1302.board import Board
 from gateway.simulator.sx1302.chip import PPS_US
-from gateway.simulator.sx1302.faults import Fault, named
+from gateway.simulator.sx1302.orders import Break, Mend, Uplink, parse_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gateway.simulator.scenario import Scenario
     from gateway.simulator.sx1302.board import Event
@@ -38,8 +37,6 @@ STEP_US = 1_000_000
 
 BENCH = Position(30, 0)
 """Where a frame starts that somebody sends by hand: on the bench beside the antenna."""
-
-_BENCH_DBM = 0.0
 
 
 class Site:
@@ -87,52 +84,29 @@ class Site:
         return self.board.feed(data, now_us)
 
     def obey(self, line: str) -> None:
-        """Do what a line says; UsageError when it says nothing known.
-
-        `fault NAME`, `fault clear`, `uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]`.
-        """
-        match line.split():
-            case []:
-                pass
-            case ["fault", "clear"]:
+        """Do what a line says (`orders`); UsageError when it says nothing known."""
+        match parse_order(line):
+            case Break(fault):
+                self.board.break_(fault)
+            case Mend():
                 self.board.mend()
-            case ["fault", name]:
-                self.board.break_(fault_named(name))
-            case ["uplink", phy, *where] if 2 <= len(where) <= 3:
-                self._uplink(phy, where)
-            case _:
-                raise UsageError(
-                    f"{line[:60]!r} is not understood",
-                    hint="fault NAME, fault clear, or uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ]",
-                )
+            case Uplink() as uplink:
+                self._send(uplink)
 
-    def _uplink(self, phy_hex: str, where: Sequence[str]) -> None:
-        try:
-            phy, numbers = bytes.fromhex(phy_hex), [int(word) for word in where]
-            lora = Lora(numbers[1], numbers[2] if len(numbers) > 2 else 125_000)
-            length_us = airtime_us(lora, len(phy))
-        except ValueError as error:
-            raise UsageError(f"This cannot be sent: {error}") from None
-        if lora.bandwidth_hz not in {125_000, 250_000, 500_000} or not phy:
-            raise UsageError("This cannot be sent: a frame has bytes, and 125000, 250000 or 500000 Hz")
+    def _send(self, uplink: Uplink) -> None:
+        """Let it start now, as loud as makes it arrive with the level that was asked for."""
         self._sent_by_hand += 1
+        sender = f"by hand {self._sent_by_hand}"
+        arrives_dbm = self.board.link_snr_db(sender, BENCH, 0.0) + noise_dbm(125_000)
         self._air.put(
             Transmission(
-                phy=phy,
-                sender=f"by hand {self._sent_by_hand}",
+                phy=uplink.phy,
+                sender=sender,
                 position=BENCH,
                 start_us=self._air.now_us,
-                airtime_us=length_us,
-                frequency_hz=numbers[0],
-                modulation=lora,
-                power_dbm_eirp=_BENCH_DBM,
+                airtime_us=airtime_us(uplink.lora, len(uplink.phy)),
+                frequency_hz=uplink.frequency_hz,
+                modulation=uplink.lora,
+                power_dbm_eirp=uplink.level_dbm - arrives_dbm,
             )
         )
-
-
-def fault_named(name: str) -> Fault:
-    """The fault of that name; UsageError when there is none."""
-    fault = named(name)
-    if fault is None:
-        raise UsageError(f"There is no fault {name[:40]!r}", hint=f"There are {', '.join(Fault)}")
-    return fault
