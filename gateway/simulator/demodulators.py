@@ -93,7 +93,7 @@ class Demodulators:
     def finish(self, transmission: Transmission, beside: Sequence[Transmission]) -> Heard | None:
         """It is over: what was heard of it, whole or damaged; None when it was not followed or drowned early."""
         lora = self._busy.pop(transmission.name, None)
-        if lora is None:
+        if lora is None or transmission.cut:
             return None
         parts = parts_of(lora)
         locked_us, header_us = transmission.start_us + parts.locked_us, transmission.start_us + parts.header_us

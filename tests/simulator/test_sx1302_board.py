@@ -9,6 +9,7 @@ from gateway.model import Fsk, Lora
 from gateway.radio.airtime import airtime_us
 from gateway.simulator.air import Position
 from gateway.simulator.sx1302.board import conducted_dbm
+from gateway.simulator.sx1302.faults import Fault
 from gateway.simulator.sx1302.transmitter import meant_hz
 
 PHY = bytes.fromhex("400102030480010002a1b2c3d4e5f60718")
@@ -290,6 +291,34 @@ def test_what_waits_can_be_taken_back():
     host.board.feed(b"", host.now_us)
     assert host.happened("sent") == []
     assert len(host.happened("aborted")) == 1
+
+
+@pytest.mark.parametrize("how", ["abort", "reset", "brown-out"])
+def test_what_is_stopped_in_the_middle_reaches_nobody_and_frees_the_antenna(how):
+    host, heard = Host().start(), []
+
+    class Ear:
+        def preamble_over(self, transmission, beside):
+            heard.append("preamble")
+
+        def frame_over(self, transmission, beside):
+            heard.append("cut" if transmission.cut else "frame")
+
+    host.air.attach(Ear())
+    host.send(at_count_us=2_000_000)
+    host.now_us = 2_080_000  # SF9: the preamble takes 50 ms, the frame 124
+    if how == "abort":
+        host.change(0x5200, 0x02, 0x00)
+    elif how == "reset":
+        host.play("pin 0 2 1")
+        host.play("pin 0 2 0")
+    else:
+        host.board.feed(b"", host.now_us)
+        host.board.break_(Fault.BROWN_OUT)
+    host.board.feed(b"", 2_300_000)
+    assert heard == ["preamble", "cut"]
+    assert (len(host.happened("sent")), host.happened("cut")[0].facts["after_us"]) == (0, 80_000)
+    assert not host.board._emits(2_080_001, 2_300_000)
 
 
 def test_a_second_downlink_overwrites_the_first():

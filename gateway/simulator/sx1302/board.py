@@ -96,6 +96,7 @@ class Board:
         )
         self._following: dict[tuple[str, int], RxChannel] = {}
         self._emissions: list[Emission] = []
+        self._sending: dict[Emission, Transmission] = {}  # what has not ended yet
         self._spoil: list[Fault] = []  # what becomes of the next packets
         self._held = False
         air.attach(self)
@@ -108,8 +109,15 @@ class Board:
         if not self.plugged:
             return []
         answers = self._bridge.feed(data, now_us)
-        self._stall_if_deaf()
+        self._after_access()
         return [] if Fault.SILENT_BRIDGE in self.faults else answers
+
+    def _after_access(self) -> None:
+        """What a driver, or a fault, has made of the chip shows on the air."""
+        self._stall_if_deaf()
+        for emission, transmission in list(self._sending.items()):
+            if not self._is_due(emission):
+                self._cut(emission, transmission)
 
     @property
     def within_request(self) -> bool:
@@ -202,6 +210,7 @@ class Board:
                 chip.counter.freeze(now_us, frozen=True)
             case _:
                 self._apply()
+        self._after_access()
         self._event("fault", fault=fault.value)
 
     def _apply(self) -> None:
@@ -241,6 +250,7 @@ class Board:
             self._lose_unread("it was unplugged")
             self._bridge = Bridge(self, serial=self._serial, powered_us=now_us)
             self._restart(now_us)
+        self._after_access()
         self._event("clear", faults=sorted(ended))
 
     def _store_spoilt(self, fault: Fault) -> None:
@@ -372,24 +382,33 @@ class Board:
         if emission.modulation is None or emission.airtime_us is None:
             self._event("carrier", **self._described(emission))
             return
-        self._air.put(
-            Transmission(
-                phy=emission.payload,
-                sender=self._name,
-                position=self._position,
-                start_us=emission.start_us,
-                airtime_us=emission.airtime_us,
-                frequency_hz=emission.frequency_hz,
-                modulation=emission.modulation,
-                power_dbm_eirp=conducted_dbm(emission.power) + self._gain_dbi,
-                frequency_offset_hz=round(emission.tuned_hz - emission.frequency_hz),
-                inverted=emission.inverted,
-            )
+        transmission = self._sending[emission] = Transmission(
+            phy=emission.payload,
+            sender=self._name,
+            position=self._position,
+            start_us=emission.start_us,
+            airtime_us=emission.airtime_us,
+            frequency_hz=emission.frequency_hz,
+            modulation=emission.modulation,
+            power_dbm_eirp=conducted_dbm(emission.power) + self._gain_dbi,
+            frequency_offset_hz=round(emission.tuned_hz - emission.frequency_hz),
+            inverted=emission.inverted,
         )
-        self._air.arrange(emission.start_us + emission.airtime_us, partial(self._over, emission))
+        self._air.put(transmission)
+        self._air.arrange(transmission.end_us, partial(self._over, emission))
 
     def _over(self, emission: Emission) -> None:
-        self._event("sent" if self._is_due(emission) else "cut", **self._described(emission))
+        if self._sending.pop(emission, None) is not None:
+            self._event("sent", **self._described(emission))
+
+    def _cut(self, emission: Emission, transmission: Transmission) -> None:
+        """It was stopped before its end."""
+        del self._sending[emission]
+        self._air.cut(transmission)
+        self._emissions.remove(emission)
+        sent_us = max(self._air.now_us - emission.start_us, 0)
+        self._emissions.append(replace(emission, airtime_us=sent_us))
+        self._event("cut", **self._described(emission), after_us=sent_us)
 
     def _emits(self, since_us: int, until_us: int) -> bool:
         return any(
