@@ -75,7 +75,10 @@ NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
     "radio.schedule", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words",
-}  # fmt: skip
+} | {f"simulator.sx1302.{module}" for module in (
+    "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
+    "tuning",
+)}  # fmt: skip
 OUTSIDE = frozenset(
     {
         "asyncio",

@@ -45,9 +45,11 @@ CONDUCTED_DBM = {
 configuration `global_conf.json.sx1250.EU868.USB`). A board of another make has another table; see `conducted_dbm`."""
 
 JUMP_S = 60
+"""How far the counter jumps when it does."""
+
 _OTHER_AGC_VERSION = 5
-RX_BUFFER_SECONDS = 15
-"""Emissions are remembered so long: a frame of SF12 and 255 bytes takes ten."""
+REMEMBERED_US = 15_000_000
+"""So long an emission matters for what was heard beside it: a frame of SF12 and 255 bytes takes ten seconds."""
 
 ORIGIN = Position(0, 0)
 
@@ -358,7 +360,7 @@ class Board:
 
     def _triggered(self, emission: Emission) -> None:
         now_us = self._air.now_us
-        self._emissions = [one for one in self._emissions if one.start_us > now_us - RX_BUFFER_SECONDS * 1_000_000]
+        self._emissions = [one for one in self._emissions if one.start_us > now_us - REMEMBERED_US]
         if emission.trigger_us is not None:
             self._air.arrange(emission.trigger_us, partial(self._begin, emission))
         self._event("scheduled", **self._described(emission))

@@ -303,13 +303,13 @@ class Sx1302:
         elif old & _HOLD and not new & _HOST_PROGRAMS and self.agc_boots and self._loaded(registers.AGC_MEMORY):
             sx1250 = self.memory[registers.RADIO_MODE] & 0x03
             version = AGC_VERSION_SX1250 if sx1250 else AGC_VERSION_SX125X
-            self.agc.boot(version if self.agc_version is None else self.agc_version)
+            self.agc = Agc.booted(version if self.agc_version is None else self.agc_version)
 
     def _arb_control(self, old: int, new: int, _now_us: int) -> None:
         if new & _HOLD:
             self.arb = Arb()
         elif old & _HOLD and not new & _HOST_PROGRAMS and self._loaded(registers.ARB_MEMORY):
-            self.arb.boot()
+            self.arb = Arb.booted()
 
     def _loaded(self, address: int) -> bool:
         return any(self.memory[address : address + registers.FIRMWARE_BYTES])

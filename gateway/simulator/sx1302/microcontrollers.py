@@ -8,6 +8,8 @@ and echoes are those that Semtech's sx1302_hal 2.1.0 waits for (`loragw_sx1302.c
 
 from __future__ import annotations
 
+from typing import Self
+
 AGC_VERSION_SX1250 = 10
 AGC_VERSION_SX125X = 6
 ARB_VERSION = 2
@@ -50,12 +52,13 @@ class Agc:
         self.mailbox_out = bytearray(4)
         self._loaded = False
 
-    def boot(self, version: int) -> None:
-        """Let the loaded firmware run."""
-        self.__init__()  # type: ignore[misc]
-        self._loaded = True
-        self.status = _STARTED
-        self.mailbox_out[0] = version
+    @classmethod
+    def booted(cls, version: int) -> Self:
+        """One whose firmware has just begun to run."""
+        agc = cls()
+        agc._loaded, agc.status = True, _STARTED
+        agc.mailbox_out[0] = version
+        return agc
 
     def stall(self) -> None:
         """Hang in the middle of the main loop, as some do after weeks."""
@@ -104,12 +107,13 @@ class Arb:
         self.debug_out = bytearray(16)
         self._loaded = False
 
-    def boot(self) -> None:
-        """Let the loaded firmware run."""
-        self.__init__()  # type: ignore[misc]
-        self._loaded = True
-        self.status = _STARTED
-        self.debug_out[0] = ARB_VERSION
+    @classmethod
+    def booted(cls) -> Self:
+        """One whose firmware has just begun to run."""
+        arb = cls()
+        arb._loaded, arb.status = True, _STARTED
+        arb.debug_out[0] = ARB_VERSION
+        return arb
 
     @property
     def twice(self) -> int:
