@@ -28,9 +28,9 @@ LONGEST_DRIVER_PATH = 49
 """Semtech's library copies the path of a USB device into fifty bytes without counting."""
 
 _CHIP_HELP = """\
-PATH becomes a serial device on which a driver finds an SX1302 behind a Corecell USB bridge:
-Semtech's own library and packet forwarder start, hear a small simulated city and send. Lines on
-stdin:
+PATH becomes a serial device on which a driver finds an SX1302 behind a Corecell USB bridge.
+Semtech's own library and packet forwarder start on it, hear a small simulated city, and send;
+every frame heard and sent is a line on stdout. Lines on stdin:
 
   fault NAME       break it; `fault clear` mends everything
   uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ [LEVEL_DBM]]
