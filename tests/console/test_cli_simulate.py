@@ -27,10 +27,10 @@ def test_it_says_where_it_is_breaks_on_demand_and_stops_cleanly(chip, tmp_path):
     assert len(bytes.fromhex(ready["eui"])) == 8
     chip.stdin.write("fault unplug\n")
     chip.stdin.flush()
+    assert json.loads(chip.stdout.readline())["event"] == "reset"
     assert json.loads(chip.stdout.readline()) == {"event": "fault", "fault": "unplug"}
     chip.stdin.write("fault clear\n")
     chip.stdin.flush()
-    assert json.loads(chip.stdout.readline())["event"] == "reset"
     assert json.loads(chip.stdout.readline()) == {"event": "clear", "faults": ["unplug"]}
     chip.send_signal(signal.SIGTERM)
     assert chip.wait(10) == 0

@@ -50,12 +50,15 @@ def test_an_unplugged_board_comes_back_as_after_power_came(host):
     hear(host)
     host.board.break_(Fault.UNPLUG)
     assert not host.board.plugged
+    host.put(PHY, SF7)
+    host.now_us += 200_000
     assert host.board.feed(bytes.fromhex("01000000"), host.now_us) == []
+    assert len(host.happened("heard")) == 1  # nobody hears without power
     host.board.mend()
     assert host.board.plugged
     assert host.pending() == 0
     assert host.board.chip.channels == ()
-    assert host.happened("lost")[0].facts["bytes"] == 23 + len(PHY)
+    assert host.happened("lost")[0].facts["frames"] == 1
     assert int.from_bytes(host.ask(1)[:4], "big") == 0  # the bridge has started too
     host.start()
     assert hear(host) > 0

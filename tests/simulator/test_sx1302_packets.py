@@ -84,10 +84,10 @@ def test_what_is_written_is_what_a_driver_reads(packets):
 def test_the_buffer_takes_whole_packets_or_none():
     buffer, packet = RxBuffer(), bytes(1000)
     assert [buffer.put(packet) for _ in range(5)] == [True, True, True, True, False]
-    assert (len(buffer), buffer.overflowed) == (4000, 1)
+    assert (len(buffer), buffer.packets, buffer.overflowed) == (4000, 4, 1)
     assert buffer.put(bytes(CAPACITY - 4000))
     assert len(buffer.take(CAPACITY + 10)) == CAPACITY + 10
-    assert len(buffer) == 0
+    assert (len(buffer), buffer.packets) == (0, 0)
 
 
 # legacy_timestamp_correction and precision_timestamp_correction of sx1302_hal 2.1.0, called through its library: what

@@ -189,8 +189,8 @@ class Board:
         self._event("reset", at_us=now_us)
 
     def _lose_unread(self, why: str) -> None:
-        if len(self.chip.buffer):
-            self._event("lost", bytes=len(self.chip.buffer), why=why)
+        if self.chip.buffer.packets:
+            self._event("lost", frames=self.chip.buffer.packets, why=why)
 
     # --- faults -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +205,10 @@ class Board:
             case Fault.FIFO_CORRUPTION:
                 self._spoil.append(fault)
             case Fault.BROWN_OUT:
-                self._brown_out(now_us)
+                self._lose_power(now_us, "the power dipped")
+            case Fault.UNPLUG:
+                self.plugged = False
+                self._lose_power(now_us, "it was unplugged")
             case Fault.COUNTER_JUMP:
                 chip.counter.jump(JUMP_S * 1_000_000 * TICKS_PER_US)
             case Fault.COUNTER_STOP:
@@ -231,14 +234,14 @@ class Board:
             self.chip.agc.stall()
             self.chip.arb.parity_error = True
 
-    def _brown_out(self, now_us: int) -> None:
-        self._lose_unread("the power dipped")
+    def _lose_power(self, now_us: int, why: str) -> None:
+        self._lose_unread(why)
         self._restart(now_us)
         self.listener.switch(on=False)
         self.listener.switch(on=True)
 
     def mend(self) -> None:
-        """End every fault there is. What was unplugged is plugged in again and starts as after power came."""
+        """End every fault there is. What was unplugged is plugged in again, and nothing of it is set up."""
         now_us = self._air.now_us
         ended, self.faults = self.faults, set()
         self._spoil.clear()
@@ -249,9 +252,7 @@ class Board:
             self.chip.agc.recover()
             self.chip.arb.parity_error = False
         if Fault.UNPLUG in ended:
-            self._lose_unread("it was unplugged")
             self._bridge = Bridge(self, serial=self._serial, powered_us=now_us)
-            self._restart(now_us)
         self._after_access()
         self._event("clear", faults=sorted(ended))
 

@@ -6,6 +6,7 @@ Source of the layout: Semtech's sx1302_hal 2.1.0, `loragw_sx1302_rx.c`, the read
 from __future__ import annotations
 
 from binascii import crc_hqx
+from collections import deque
 from dataclasses import dataclass
 
 CAPACITY = 4_096
@@ -87,9 +88,16 @@ class RxBuffer:
     def __init__(self) -> None:
         self.overflowed = 0  # packets for which there was no room
         self._bytes = bytearray()
+        self._ends: deque[int] = deque()  # of each packet, counted from the first byte that was ever in it
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self._bytes)
+
+    @property
+    def packets(self) -> int:
+        """How many are in it, one that was read in part included."""
+        return len(self._ends)
 
     def put(self, written: bytes) -> bool:
         """Take in a packet, whole or not at all; whether there was room."""
@@ -97,14 +105,19 @@ class RxBuffer:
             self.overflowed += 1
             return False
         self._bytes += written
+        self._ends.append(self._taken + len(self._bytes))
         return True
 
     def take(self, size: int) -> bytes:
         """The next bytes; zeros when it is empty."""
         taken = bytes(self._bytes[:size])
         del self._bytes[:size]
+        self._taken += len(taken)
+        while self._ends and self._ends[0] <= self._taken:
+            self._ends.popleft()
         return taken.ljust(size, b"\0")
 
     def clear(self) -> None:
         """Forget everything that was not read."""
         self._bytes.clear()
+        self._ends.clear()
