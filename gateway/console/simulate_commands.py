@@ -33,6 +33,8 @@ Semtech's own library and packet forwarder start on it, hear a small simulated c
 every frame heard and sent is a line on stdout. Lines on stdin:
 
   fault NAME       break it; `fault clear` mends everything
+  temperature CELSIUS
+                   of the board, as its sensor shows it
   uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ [LEVEL_DBM]]
                    put a frame on the air; the level is that at the antenna
 

@@ -151,13 +151,16 @@ def test_a_driver_finds_the_end_of_the_packet_to_the_microsecond(spreading, corr
     assert heard.timestamp // 32 + correction_us == sent.end_us
 
 
-def test_levels_are_those_that_a_driver_makes_of_the_raw_values():
+@pytest.mark.parametrize("celsius", [-20, 25, 70])
+def test_levels_are_those_that_a_driver_makes_of_the_raw_values(celsius):
     host = Host().start()
+    host.board.celsius = celsius
+    assert int.from_bytes(host.ask(1)[4:], "big", signed=True) == celsius * 100
     sent = host.put(PHY, SF7)
     host.now_us = sent.end_us + 20_000
     (heard,) = host.fetch()
-    # 20.41 T² + 2162.56 T over 65536 at 25 °C, and the offset of the sample configuration
-    rssi_dbm = heard.channel_rssi - 215.4 + (20.41 * 625 + 2162.56 * 25) / 65_536
+    # 20.41 T² + 2162.56 T over 65536, and the offset of the sample configuration
+    rssi_dbm = heard.channel_rssi - 215.4 + (20.41 * celsius**2 + 2162.56 * celsius) / 65_536
     assert rssi_dbm == pytest.approx(host.happened("heard")[0].facts["rssi_dbm"], abs=1)
     assert heard.snr_db == pytest.approx(14.0, abs=0.5)
 

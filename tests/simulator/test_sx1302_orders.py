@@ -11,7 +11,7 @@ from gateway.errors import UsageError
 from gateway.model import Lora
 from gateway.simulator.scenario_file import load_scenario
 from gateway.simulator.sx1302.faults import Fault
-from gateway.simulator.sx1302.orders import Break, Mend, Uplink, parse_order
+from gateway.simulator.sx1302.orders import Break, Mend, Uplink, Warm, parse_order
 from gateway.simulator.sx1302.site import Site
 
 
@@ -22,6 +22,7 @@ from gateway.simulator.sx1302.site import Site
         ("  fault   clear ", Mend()),
         ("fault unplug", Break(Fault.UNPLUG)),
         ("fault Stuck_At_0xFF", Break(Fault.STUCK_HIGH)),
+        ("temperature -20", Warm(-20)),
         ("uplink 40aa 868100000 7", Uplink(b"\x40\xaa", 868_100_000, Lora(7, 125_000), -60)),
         ("uplink 40 868300000 8 250000", Uplink(b"\x40", 868_300_000, Lora(8, 250_000), -60)),
         ("uplink 40 868300000 12 125000 -139", Uplink(b"\x40", 868_300_000, Lora(12, 125_000), -139)),
@@ -33,7 +34,8 @@ def test_each_line_is_understood(line, order):
 
 @pytest.mark.parametrize(
     "line",
-    ["fault", "fault gremlins", "dance", "uplink", "uplink zz 868100000 7", "uplink 40 868100000", "uplink 40 1 7",
+    ["fault", "fault gremlins", "dance", "temperature", "temperature hot",
+     "temperature 999", "temperature --5", "uplink", "uplink zz 868100000 7", "uplink 40 868100000", "uplink 40 1 7",
      "uplink 40 868100000 13", "uplink 40 868100000 7 333", "uplink 40 868100000 7 125000 99",
      f"uplink {'00' * 256} 868100000 7", "uplink 40 868100000 7 125000 -60 1", f"uplink 40 {'9' * 5000} 7"],
 )  # fmt: skip

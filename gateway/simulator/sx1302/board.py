@@ -84,12 +84,12 @@ class Board:
         self.listener.switch(on=True)
         self.faults: set[Fault] = set()
         self.plugged = True
+        self.celsius = temperature_c
         self._air = air
         self._tell = tell
         self._name = name
         self._position = position
         self._gain_dbi = antenna_gain_dbi
-        self._temperature_c = temperature_c
         self._pps_at_us = pps_at_us
         self._serial = eui
         self._bridge = Bridge(self, serial=eui, powered_us=air.now_us)
@@ -173,7 +173,7 @@ class Board:
 
     def temperature_c(self) -> float:
         """What the sensor of the bridge shows."""
-        return self._temperature_c
+        return self.celsius
 
     def _stuck(self) -> int | None:
         if Fault.STUCK_LOW in self.faults:
@@ -307,7 +307,7 @@ class Board:
         away_us = -precise_us if chip.times_precisely else late_us
         offset_hz = heard.transmission.frequency_hz + heard.frequency_offset_hz - channel.frequency_hz
         service = channel.number == SERVICE_CHANNEL
-        compensation_db = (20.41 * self._temperature_c**2 + 2162.56 * self._temperature_c) / (1 << 16)
+        compensation_db = (20.41 * self.celsius**2 + 2162.56 * self.celsius) / (1 << 16)
         raw_db = RSSI_OFFSET_DB - compensation_db
         packet = Packet(
             payload=heard.phy,

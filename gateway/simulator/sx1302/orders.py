@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,12 @@ from gateway.simulator.sx1302.faults import Fault, named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE = "fault NAME, fault clear, or uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ [LEVEL_DBM]]"
+USAGE = (
+    "fault NAME, fault clear, temperature CELSIUS, or "
+    "uplink HEX FREQUENCY_HZ SPREADING_FACTOR [BANDWIDTH_HZ [LEVEL_DBM]]"
+)
 
+_CELSIUS = re.compile(r"-?[0-9]{1,3}")
 _BANDWIDTHS_HZ = (125_000, 250_000, 500_000)
 _LEVEL_DBM = -60
 
@@ -32,6 +37,13 @@ class Mend:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """Let the board be so warm."""
+
+    celsius: int
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """Put a frame on the air."""
 
@@ -41,7 +53,7 @@ class Uplink:
     level_dbm: int = _LEVEL_DBM  # at the antenna, on average
 
 
-def parse_order(line: str) -> Break | Mend | Uplink | None:
+def parse_order(line: str) -> Break | Mend | Warm | Uplink | None:
     """What a line asks for; None for an empty one. UsageError when it asks for nothing known or possible."""
     match line.split():
         case []:
@@ -50,6 +62,8 @@ def parse_order(line: str) -> Break | Mend | Uplink | None:
             return Mend()
         case ["fault", name]:
             return Break(fault_named(name))
+        case ["temperature", celsius]:
+            return _warm(celsius)
         case ["uplink", phy, *where] if 2 <= len(where) <= 4:
             return _uplink(phy, where)
     raise UsageError(f"{line[:60]!r} is not understood", hint=USAGE)
@@ -61,6 +75,12 @@ def fault_named(name: str) -> Fault:
     if fault is None:
         raise UsageError(f"There is no fault {name[:40]!r}", hint=f"There are {', '.join(Fault)}")
     return fault
+
+
+def _warm(text: str) -> Warm:
+    if not (_CELSIUS.fullmatch(text) and -50 <= int(text) <= 120):
+        raise UsageError(f"A board has -50 to 120 °C, not {text[:20]!r}")
+    return Warm(int(text))
 
 
 def _uplink(phy_hex: str, where: Sequence[str]) -> Uplink:

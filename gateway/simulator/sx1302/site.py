@@ -17,7 +17,7 @@ from gateway.simulator.neighbourhood import Neighbourhood
 from gateway.simulator.propagation import noise_dbm
 from gateway.simulator.sx1302.board import Board
 from gateway.simulator.sx1302.chip import PPS_US
-from gateway.simulator.sx1302.orders import Break, Mend, Uplink, parse_order
+from gateway.simulator.sx1302.orders import Break, Mend, Uplink, Warm, parse_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +90,8 @@ class Site:
                 self.board.break_(fault)
             case Mend():
                 self.board.mend()
+            case Warm(celsius):
+                self.board.celsius = celsius
             case Uplink() as uplink:
                 self._send(uplink)
 
