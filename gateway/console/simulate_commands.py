@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,7 +16,6 @@ from gateway.console.terminal import clean, emit_line, say
 from gateway.errors import UsageError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from gateway.console.arguments import Commands
@@ -54,7 +55,14 @@ def register(commands: Commands) -> None:
     parser.add_argument("--seed", metavar="N", type=whole, help="the same seed gives the same fading and the same EUI")
     parser.add_argument("--sx1303", action="store_true", help="an SX1303, with fine timestamps")
     parser.add_argument("--gps", action="store_true", help="a pulse each second, as a GPS gives it")
+    parser.add_argument("--ppm", metavar="N", type=_ppm, default=0, help="how much too fast its crystal is")
     parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=seconds, help="stop by itself after this time")
+
+
+def _ppm(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from -9999 to 9999")
+    return int(text)
 
 
 def _faults() -> str:
@@ -86,6 +94,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         fine_timestamps=arguments.sx1303,
         gps=arguments.gps,
+        crystal_ppm=arguments.ppm,
     )
     if arguments.devices is not None:
         _write_devices(scenario, arguments.devices)

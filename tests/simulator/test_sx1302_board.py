@@ -114,6 +114,21 @@ def test_the_pulse_of_the_gps_is_noted():
     assert int.from_bytes(host.read(0x6101, 4), "big") // 32 == 3_250_000
 
 
+@pytest.mark.parametrize("ppm", [-20, 8])
+def test_a_crystal_that_is_off_counts_and_starts_by_its_own_pace(ppm):
+    host = Host(pps_at_us=0, crystal_ppm=ppm).start()
+    host.now_us = 100_000_000
+    assert host.counter_us() == 100_000_000 + 100 * ppm
+    assert int.from_bytes(host.read(0x6101, 4), "big") == (32_000_000 + 32 * ppm) * 100  # a pulse each true second
+    host.send(at_count_us=101_000_000)
+    host.now_us = 103_000_000
+    host.board.feed(b"", host.now_us)
+    (sent,) = host.happened("sent")
+    assert sent.facts["start_count_us"] == 101_000_000
+    (emission,) = host.board._emissions
+    assert emission.start_us == pytest.approx(101_000_000 - 101 * ppm, abs=1)
+
+
 # --- hearing --------------------------------------------------------------------------------------------------------
 
 

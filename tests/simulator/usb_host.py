@@ -90,6 +90,7 @@ class Host:
     seed: int = 7
     fine_timestamps: bool = False
     pps_at_us: int | None = None
+    crystal_ppm: int = 0
     now_us: int = 0
     events: list[Event] = field(default_factory=list)
     air: Air = field(init=False)
@@ -106,6 +107,7 @@ class Host:
             antenna_gain_dbi=0.0,
             fine_timestamps=self.fine_timestamps,
             pps_at_us=self.pps_at_us,
+            crystal_ppm=self.crystal_ppm,
         )
 
     # --- requests ---------------------------------------------------------------------------------------------------

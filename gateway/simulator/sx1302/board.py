@@ -78,8 +78,11 @@ class Board:
         temperature_c: float = 25.0,
         fine_timestamps: bool = False,
         pps_at_us: int | None = None,
+        crystal_ppm: int = 0,
     ) -> None:
-        self.chip = Sx1302(eui, self._triggered, fine_timestamps=fine_timestamps, pps_at_us=pps_at_us)
+        self.chip = Sx1302(
+            eui, self._triggered, fine_timestamps=fine_timestamps, pps_at_us=pps_at_us, crystal_ppm=crystal_ppm
+        )
         self.listener = Sx1261(self._level_dbm)
         self.listener.switch(on=True)
         self.faults: set[Fault] = set()

@@ -32,9 +32,13 @@ _HOLD, _HOST_PROGRAMS = 0x04, 0x02
 
 
 class Counter:
-    """The 32 MHz counter: it runs from when a radio gives it a clock, and notes each pulse of the GPS."""
+    """The 32 MHz counter: it runs from when a radio gives it a clock, and notes each pulse of the GPS.
 
-    def __init__(self, pps_at_us: int | None) -> None:
+    Its crystal is `crystal_ppm` too fast.
+    """
+
+    def __init__(self, pps_at_us: int | None, crystal_ppm: int = 0) -> None:
+        self._pace = 1_000_000 + crystal_ppm  # in a million
         self.stopped = False
         self.pps_at_us = pps_at_us  # any one pulse; None: there are none
         self._since_us: int | None = None
@@ -62,19 +66,22 @@ class Counter:
     def freeze(self, now_us: int, *, frozen: bool) -> None:
         """Stop where it is, or go on from there."""
         if frozen != self.stopped and self._since_us is not None:
-            self._ahead += (now_us - self._since_us) * TICKS_PER_US * (1 if frozen else -1)
+            self._ahead += self._run(now_us - self._since_us) * (1 if frozen else -1)
         self.stopped = frozen
 
     def ticks(self, now_us: int) -> int | None:
         """Where it stands, without its turns; None while it has no clock."""
         if self._since_us is None:
             return None
-        running = 0 if self.stopped else (now_us - self._since_us) * TICKS_PER_US
+        running = 0 if self.stopped else self._run(now_us - self._since_us)
         return max(running + self._ahead, 0)
 
     def us(self, ticks: int) -> int:
         """When it has that value, if nothing happens to it."""
-        return (self._since_us or 0) + (ticks - self._ahead) // TICKS_PER_US
+        return (self._since_us or 0) + -(-(ticks - self._ahead) * 1_000_000 // (TICKS_PER_US * self._pace))
+
+    def _run(self, elapsed_us: int) -> int:
+        return elapsed_us * TICKS_PER_US * self._pace // 1_000_000
 
     def shown(self, now_us: int) -> int:
         """What its four bytes say."""
@@ -107,9 +114,10 @@ class Sx1302:
         *,
         fine_timestamps: bool = False,
         pps_at_us: int | None = None,
+        crystal_ppm: int = 0,
     ) -> None:
         self.memory = bytearray(registers.SPACE)
-        self.counter = Counter(pps_at_us)
+        self.counter = Counter(pps_at_us, crystal_ppm)
         self.buffer = RxBuffer()
         self.agc, self.arb = Agc(), Arb()
         self.radios = (Sx1250(), Sx1250())

@@ -51,6 +51,7 @@ class Site:
         seed: int | None = None,
         fine_timestamps: bool = False,
         gps: bool = False,
+        crystal_ppm: int = 0,
     ) -> None:
         chance = Chance(scenario.seed if seed is None else seed)
         self.eui = EUI_PREFIX + chance.octets(3, "gateway eui")
@@ -62,6 +63,7 @@ class Site:
             eui=self.eui,
             fine_timestamps=fine_timestamps,
             pps_at_us=-start_utc_us % PPS_US if gps else None,
+            crystal_ppm=crystal_ppm,
         )
         self.residents = list(scenario.residents())
         self.joiners = list(scenario.joiners())
