@@ -36,6 +36,16 @@ def test_the_library_s_stop_leaves_a_chip_that_hears_nothing():
     assert host.counter_us() == 0
 
 
+def test_without_power_or_held_in_reset_the_chip_reads_as_zeros():
+    host = Host().start()
+    for off, on in (("pin 0 1 0", "pin 0 1 1"), ("pin 0 2 1", "pin 0 2 0")):
+        host.play(off)
+        assert host.read(0x5606) == b"\x00"
+        host.play(on)
+        assert host.read(0x5606) == b"\x10"
+        assert host.board.chip.channels == ()
+
+
 def test_a_chip_can_be_started_again_and_again():
     host = Host().start()
     assert host.start().start().board.chip.channels

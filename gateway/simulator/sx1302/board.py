@@ -103,7 +103,8 @@ class Board:
         self._emissions: list[Emission] = []
         self._sending: dict[Emission, Transmission] = {}  # what has not ended yet
         self._spoil: list[Fault] = []  # what becomes of the next packets
-        self._held = False
+        self._held = False  # in reset
+        self._powered = True
         air.attach(self)
 
     # --- the driver's side ------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class Board:
     def exchange(self, target: int, frame: bytes, now_us: int) -> bytes | None:
         """One SPI frame to the concentrator or the listener."""
         if target == SpiTarget.SX1302:
-            came = bytes(len(frame)) if self._held else self.chip.exchange(frame, now_us)
+            came = bytes(len(frame)) if self._off else self.chip.exchange(frame, now_us)
         elif target == SpiTarget.SX1261:
             came = self.listener.command(frame, now_us)
         else:
@@ -152,20 +153,21 @@ class Board:
 
     def modify(self, address: int, mask: int, value: int, now_us: int) -> tuple[int, int]:
         """Some bits of one register: what was read, what was written."""
-        stuck = 0x00 if self._held else self._stuck()
+        stuck = 0x00 if self._off else self._stuck()
         if stuck is None:
             return self.chip.modify(address, mask, value, now_us)
         new = stuck & ~mask & 0xFF | value & mask
-        if not self._held:
+        if not self._off:
             self.chip.write(address & 0x7FFF, bytes([new]), now_us)
         return stuck, new
 
     def set_pin(self, port: int, pin: int, *, high: bool, now_us: int) -> None:
         """Power, and the two resets."""
         match (port, pin):
-            case (0, 1) if not high:
-                self._lose_unread("power was taken away")
-                self._restart(now_us)
+            case (0, 1):
+                if self._powered and not high:
+                    self._lose_power(now_us, "power was taken away")
+                self._powered = high
             case (0, 2):
                 if high and not self._held:
                     self._lose_unread("the chip was reset")
@@ -177,6 +179,10 @@ class Board:
     def temperature_c(self) -> float:
         """What the sensor of the bridge shows."""
         return self.celsius
+
+    @property
+    def _off(self) -> bool:
+        return self._held or not self._powered
 
     def _stuck(self) -> int | None:
         if Fault.STUCK_LOW in self.faults:
@@ -303,8 +309,8 @@ class Board:
     def _store(self, heard: Heard, channel: RxChannel, lora: Lora, late_us: int, resets: int) -> None:
         chip, end_us = self.chip, heard.transmission.end_us
         end_ticks = chip.counter.ticks(end_us)
-        if chip.resets != resets or end_ticks is None:
-            return
+        if chip.resets != resets or end_ticks is None or not chip.channels:
+            return  # it was reset meanwhile, or has stopped to listen
         coding_rate = CODING_RATES[lora.coding_rate or "4/5"]
         precise_us = payload_us(lora, len(heard.phy), coding_rate=coding_rate)
         away_us = -precise_us if chip.times_precisely else late_us
