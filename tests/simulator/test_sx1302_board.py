@@ -233,6 +233,8 @@ def test_an_sx1303_tells_the_time_of_the_header_and_again_with_metrics():
     host.now_us = 5_000_000
     sent = host.put(PHY, SF7)
     host.now_us = sent.end_us + 20_000
+    assert host.pending() > 2 * (23 + len(PHY))
+    assert host.board.chip.buffer.packets == 1  # one frame, however often
     plain, timed = host.fetch()
     # precision_timestamp_correction of sx1302_hal 2.1.0, called through its library: SF7, 125 kHz, 4/5, CRC, 17 bytes
     assert plain.timestamp // 32 == sent.end_us - 30_701
@@ -397,6 +399,17 @@ def test_the_air_carries_what_was_sent():
     host.now_us = 3_000_000
     host.board.feed(b"", host.now_us)
     assert ear.heard == ((2_000_000, 869_525_000, True, bytes.fromhex("40abababab00000002")),)
+
+
+def test_both_radios_may_send_at_once():
+    host = Host().start()
+    for words in recorded("sx1302_hal_send.txt")[0].split(" ; "):
+        kind, address, *rest = words.split()
+        host.play(words)
+        host.play(" ".join([kind, f"{int(address, 16) + 0x200:04x}", *rest]))
+    host.now_us = 3_000_000
+    host.board.feed(b"", host.now_us)
+    assert [event.facts["rf_chain"] for event in host.happened("sent")] == [0, 1]
 
 
 # Channel plans of RP002-1.0.4 and what Semtech's library writes for them: Hz · 2^18 / 32 MHz, rounded down.

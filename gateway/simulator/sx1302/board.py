@@ -90,7 +90,7 @@ class Board:
         self.celsius = temperature_c
         self._air = air
         self._tell = tell
-        self._name = name
+        self._senders = (name, f"{name}, radio B")  # each sends one frame at a time
         self._position = position
         self._gain_dbi = antenna_gain_dbi
         self._pps_at_us = pps_at_us
@@ -333,7 +333,7 @@ class Board:
         )
         fate = self._put(packet)
         if chip.times_finely and not service and chip.arb.twice >> lora.spreading_factor - 5 & 1:
-            self._put(_timed(packet))
+            chip.buffer.put(encode(_timed(packet)), again=True)
         self._event(
             "heard",
             count_us=end_ticks // TICKS_PER_US % (1 << 32),
@@ -363,7 +363,7 @@ class Board:
         """How loud a channel is at the antenna: whoever talks there, and the noise."""
         self._air.advance(now_us)
         near = [one for one in self._air.talking() if abs(one.frequency_hz - frequency_hz) <= bandwidth_hz // 2]
-        levels = [self._demodulators.level_dbm(one) for one in near if one.sender != self._name]
+        levels = [self._demodulators.level_dbm(one) for one in near if one.sender not in self._senders]
         return 10 * math.log10(sum(10 ** (level / 10) for level in [noise_dbm(2 * bandwidth_hz), *levels]))
 
     # --- sending ----------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ class Board:
             return
         transmission = self._sending[emission] = Transmission(
             phy=emission.payload,
-            sender=self._name,
+            sender=self._senders[emission.rf_chain],
             position=self._position,
             start_us=emission.start_us,
             airtime_us=emission.airtime_us,

@@ -99,12 +99,14 @@ class RxBuffer:
         """How many are in it, one that was read in part included."""
         return len(self._ends)
 
-    def put(self, written: bytes) -> bool:
-        """Take in a packet, whole or not at all; whether there was room."""
+    def put(self, written: bytes, *, again: bool = False) -> bool:
+        """Take in a packet, whole or not at all; whether there was room. `again`: a copy of the last one."""
         if len(self._bytes) + len(written) > CAPACITY:
             self.overflowed += 1
             return False
         self._bytes += written
+        if again and self._ends:
+            self._ends.pop()
         self._ends.append(self._taken + len(self._bytes))
         return True
 
