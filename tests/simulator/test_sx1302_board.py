@@ -468,6 +468,18 @@ def test_a_busy_channel_blocks_a_downlink_and_a_free_one_does_not(neighbour, sta
     assert len(host.happened("blocked")) == neighbour
 
 
+def test_the_listener_tells_the_level_it_hears():
+    host = Host()
+    listen(host, 868_100_000, -80)
+    level_dbm = lambda: -host.spi(1, bytes.fromhex("150000"))[2] / 2  # noqa: E731 - test_loragw_sx1261_rssi
+    assert level_dbm() == pytest.approx(-114, abs=1)  # -174 dBm/Hz, 250 kHz, a noise figure of 6 dB
+    sent = host.put(PHY, SF7)
+    host.now_us = sent.end_us - 1
+    assert level_dbm() > -90
+    host.now_us = sent.end_us
+    assert level_dbm() == pytest.approx(-114, abs=1)
+
+
 def test_a_spectral_scan_counts_every_point_at_the_level_there_is():
     host = Host()
     patch_listener(host)

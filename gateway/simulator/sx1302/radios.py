@@ -38,6 +38,7 @@ class Command(IntEnum):
     """Opcodes that leave a trace here."""
 
     WRITE_REGISTER = 0x0D
+    GET_RSSI = 0x15
     GET_DEVICE_ERRORS = 0x17
     READ_REGISTER = 0x1D
     SET_STANDBY = 0x80
@@ -92,6 +93,8 @@ class Sx1250:
         match opcode:
             case Command.GET_DEVICE_ERRORS:  # device errors: status, then two bytes of which none is set
                 came[2:] = bytes(len(came[2:]))
+            case Command.GET_RSSI:  # status, then the level in half dB below zero
+                came[2:] = bytes([min(max(round(-2 * self.level_dbm(now_us)), 0), 255)]) * len(came[2:])
             case Command.READ_REGISTER if len(arguments) > 3:  # register: address, status, then the bytes
                 address = int.from_bytes(arguments[:2], "big")
                 came[4:] = self.read(address, len(arguments) - 3, now_us)
@@ -100,6 +103,10 @@ class Sx1250:
             case _:
                 self.told(opcode, arguments, now_us)
         return bytes(came)
+
+    def level_dbm(self, now_us: int) -> float:  # noqa: ARG002 - as below
+        """What it hears: an SX1250 is not asked, its ears are the SX1302."""
+        return -127.5
 
     def told(self, opcode: int, arguments: bytes, now_us: int) -> None:  # noqa: ARG002 - the SX1261 needs the time
         """Do what changes what it is asked later; the rest it does in silence."""
@@ -128,7 +135,6 @@ class Sx1250:
 @dataclass(frozen=True, slots=True)
 class _Scan:
     points: int
-    start_us: int
     end_us: int
     level_dbm: float
 
@@ -158,9 +164,13 @@ class Sx1261(Sx1250):
 
     def finds_busy(self, now_us: int) -> bool:
         """Whether what it hears now is above the threshold it was given."""
-        if self._threshold_dbm is None or self.frequency_hz is None:
-            return False
-        return self._listen(round(self.frequency_hz), 125_000, now_us) >= self._threshold_dbm
+        return self._threshold_dbm is not None and self.level_dbm(now_us) >= self._threshold_dbm
+
+    def level_dbm(self, now_us: int) -> float:
+        """How loud it is where it is tuned to."""
+        if self.frequency_hz is None:
+            return -127.5
+        return self._listen(round(self.frequency_hz), 125_000, now_us)
 
     def told(self, opcode: int, arguments: bytes, now_us: int) -> None:
         """The commands of the patch, and everybody's."""
@@ -171,8 +181,7 @@ class Sx1261(Sx1250):
                 self._threshold_dbm = -arguments[3] / 2
             case Command.SCAN if len(arguments) >= 3 and self._patched and self.frequency_hz is not None:
                 points = int.from_bytes(arguments[:2], "big")
-                level_dbm = self._listen(round(self.frequency_hz), 125_000, now_us)
-                self._scan = _Scan(points, now_us, now_us + math.ceil(points * SCAN_POINT_US), level_dbm)
+                self._scan = _Scan(points, now_us + math.ceil(points * SCAN_POINT_US), self.level_dbm(now_us))
                 self._aborted = False
             case _:
                 super().told(opcode, arguments, now_us)
