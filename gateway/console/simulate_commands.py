@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from gateway.console.terminal import clean, emit_line, say
 from gateway.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from gateway.console.arguments import Commands
     from gateway.errors import GatewayError
@@ -89,7 +90,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     scenario = load_scenario(arguments.scenario)
     site = Site(
         scenario,
-        _teller(json=arguments.json),
+        _Teller(json=arguments.json),
         start_utc_us=time.time_ns() // 1_000,
         seed=arguments.seed,
         fine_timestamps=arguments.sx1303,
@@ -149,19 +150,38 @@ def _announce(site: Site, path: Path, device: str, *, json: bool) -> None:
         say(f"The path has more than {LONGEST_DRIVER_PATH} bytes: Semtech's library cannot take it, {device} it can.")
 
 
-def _teller(*, json: bool) -> Callable[[Event], None]:
-    """What prints an event."""
-    started_ns = time.monotonic_ns()
+class _Teller:
+    """Prints what happens. Who does not read it loses lines, which are counted; the chip never waits for him."""
 
-    def as_json(event: Event) -> None:
-        emit_line({"event": event.name, **event.facts})
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._started_ns = time.monotonic_ns()
+        self._untold = 0
 
-    def as_text(event: Event) -> None:
-        seconds_in = (time.monotonic_ns() - started_ns) / 1e9
-        facts = "  ".join(f"{name} {_word(value)}" for name, value in event.facts.items() if value is not None)
-        print(clean(f"{seconds_in:9.3f}  {event.name:10} {facts}"), flush=True)
+    def __call__(self, event: Event) -> None:
+        if not _stdout_has_room():
+            self._untold += 1
+            return
+        if self._untold:
+            untold, self._untold = self._untold, 0
+            self._print("untold", {"events": untold})
+        self._print(event.name, event.facts)
 
-    return as_json if json else as_text
+    def _print(self, name: str, facts: Mapping[str, Any]) -> None:
+        if self._json:
+            emit_line({"event": name, **facts})
+            return
+        seconds_in = (time.monotonic_ns() - self._started_ns) / 1e9
+        words = "  ".join(f"{fact} {_word(value)}" for fact, value in facts.items() if value is not None)
+        print(clean(f"{seconds_in:9.3f}  {name:10} {words}"), flush=True)
+
+
+def _stdout_has_room() -> bool:
+    """Whether a line can be written without waiting: a pipe that takes 4096 bytes takes one."""
+    try:
+        return bool(select.select([], [sys.stdout.fileno()], [], 0)[1])
+    except (OSError, ValueError):  # not a file
+        return True
 
 
 def _word(value: Any) -> str:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tty
 
 import pytest
+from simulator.served_site import within
 
 from gateway.console.cli import main
 
@@ -54,6 +56,38 @@ def test_it_stops_by_itself_when_asked_and_starts_broken_when_asked(tmp_path, ca
     shown = capfd.readouterr().out
     assert str(path) in shown
     assert "stuck-low" in shown
+
+
+def test_who_does_not_read_what_it_says_does_not_stop_it(chip, tmp_path):
+    chip.stdout.readline()
+    for _ in range(3_000):  # each is answered by a line or two: more than a pipe holds
+        chip.stdin.write("fault counter-jump\nfault clear\n")
+    chip.stdin.flush()
+    device = os.open(tmp_path / "tty", os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(device)
+    os.write(device, bytes.fromhex("11000000"))
+    assert len(os.read(device, 64)) == 4 + 12 + 9
+    os.close(device)
+    events = []
+    while not events or events[-1]["event"] != "untold":
+        if events and len(events) % 50 == 0:
+            chip.stdin.write("fault clear\n")
+            chip.stdin.flush()
+        events.append(json.loads(chip.stdout.readline()))
+    assert events[-1]["events"] > 100
+
+
+def test_a_board_may_be_unplugged_from_the_start(tmp_path):
+    command = [sys.executable, "-m", "gateway", "simulate", "chip", "--pty", str(tmp_path / "tty"), "--fault", "unplug"]
+    with subprocess.Popen([*command, "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        told = [json.loads(process.stdout.readline())["event"] for _ in range(3)]
+        assert told == ["ready", "reset", "fault"]
+        assert within(5, lambda: not (tmp_path / "tty").is_symlink())
+        process.stdin.write("fault clear\n")
+        process.stdin.flush()
+        assert within(5, (tmp_path / "tty").is_symlink)
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_an_unknown_fault_and_a_taken_path_are_usage(tmp_path, capsys):

@@ -172,15 +172,17 @@ class Server:
 
     def _follow_plug(self) -> None:
         """Plug or unplug as the board is."""
-        if self._site.board.plugged and self._served is None:
+        if self._site.board.plugged:
             self._port.plug()
-            self._served = self._port.master
-            assert self._served is not None
-            self._selector.register(self._served, selectors.EVENT_READ)
-        elif not self._site.board.plugged and self._served is not None:
+            if self._served is None:
+                self._served = self._port.master
+                assert self._served is not None
+                self._selector.register(self._served, selectors.EVENT_READ)
+            return
+        if self._served is not None:
             self._selector.unregister(self._served)
             self._served = None
-            self._port.unplug()
+        self._port.unplug()
 
     def _serve(self, events: int, now_us: int) -> None:
         if events & selectors.EVENT_READ:
