@@ -49,6 +49,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console.scan_commands": EVERYBODY | PURE | {"settings"}
     | {"radio.board", "radio.board_table", "radio.scanning"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
+    "console.simulate_commands": EVERYBODY | PURE | {"simulator"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
@@ -78,7 +79,10 @@ NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
     "radio.schedule", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words",
-}  # fmt: skip
+} | {f"simulator.sx1302.{module}" for module in (
+    "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
+    "tuning",
+)}  # fmt: skip
 OUTSIDE = frozenset(
     {
         "asyncio",

@@ -20,6 +20,7 @@ from gateway.console import (
     run_commands,
     scan_commands,
     settings_commands,
+    simulate_commands,
     sink_commands,
     uplink_commands,
 )
@@ -40,6 +41,7 @@ GROUPS = (
     downlink_commands,
     sink_commands,
     scan_commands,
+    simulate_commands,
 )
 """Each registers its commands; the order is that of `--help`."""
 
