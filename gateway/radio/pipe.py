@@ -217,8 +217,10 @@ def _modulation(modulation: Lora | Fsk | None) -> bytes:
             return _MODULATION.pack(_LORA, factor, bandwidth_hz, _CODING_RATES.index(coding_rate))
         case Fsk(bit_rate, deviation_hz):
             return _MODULATION.pack(_FSK, bit_rate, _NO_U32 if deviation_hz is None else deviation_hz, 0)
-        case _:
+        case None:
             return _MODULATION.pack(_ANY_LORA, 0, 0, 0)
+        case _:
+            raise ValueError(f"a modulation of {modulation!r}")
 
 
 def _read_modulation(body: _Body) -> Lora | Fsk | None:
@@ -342,7 +344,7 @@ def _read_register(value: int) -> int | None:
 def _heard(heard: Heard) -> bytes:
     frame = heard.frame
     fine_ns, offset_hz = frame.fine_time_ns, frame.frequency_offset_hz
-    if not _are_levels(frame.rssi_dbm, frame.snr_db):
+    if frame.modulation is None or not _are_levels(frame.rssi_dbm, frame.snr_db):
         raise ValueError(f"a frame of {frame.rssi_dbm} dBm and an SNR of {frame.snr_db} dB")
     head = _HEARD.pack(
         heard.count_us, heard.monotonic_us, frame.frequency_hz,
