@@ -28,6 +28,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from gateway.errors import GatewayError
 from gateway.radio.chip import ChipTrouble, TroubleKind
 from gateway.radio.loop import RadioLoop
 from gateway.radio.pipe import Again, Bye, Decoder, PipeFault, Quit, Send, Setup, Tell, Trouble, batches, encode
@@ -135,6 +136,8 @@ def _open(driver: str, options: Mapping[str, Option]) -> Chip:
         return open_chip(options)
     except ChipTrouble:
         raise
+    except GatewayError as error:  # what it is told cannot be
+        raise ChipTrouble(TroubleKind.BAD_PLAN, error.problem, hint=error.hint) from error
     except Exception as error:
         raise ChipTrouble(TroubleKind.NO_DRIVER, f"the driver {driver} failed: {error!r}") from error
 
