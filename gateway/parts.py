@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
@@ -111,7 +112,7 @@ DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
 
 def _chip(
     settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
-) -> Concentrator:
+) -> ChipRadio:
     from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
 
@@ -152,6 +153,17 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     """
     region = region_named(settings.gateway.region)
     return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
+
+
+async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
+    """The number of the concentrator, which is started for that; None where the radio is no chip or has no number."""
+    if settings.radio.type != "libloragw":
+        return None
+    from gateway.radio.duty_cycle import AirtimeLedger
+
+    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, ())
+    async with radio:
+        return radio.eui
 
 
 def residents(settings: Settings) -> Sequence[NewDevice]:
