@@ -301,7 +301,7 @@ class ChipRadio:
             late = None if child.ended.done() else child.overdue(self._stamp().monotonic_us)
             if late is not None:
                 child.hung = True
-                child.kill(f"{late} did not come back in time")
+                child.kill("it stands still" if late == "waiting" else f"{late} did not come back in time")
         if self._closing:
             return 0
         self._resets[Rung.PROCESS.name.lower()] += 1
@@ -431,7 +431,7 @@ class ChipRadio:
 
     def _take_trouble(self, trouble: Trouble) -> None:
         self._up = None
-        self._note(trouble.kind, trouble.problem)
+        self._note(trouble.kind, trouble.problem, trouble.hint)
         if not self._perhaps_hopeless(trouble.hint) and trouble.kind is not TroubleKind.NO_DRIVER:
             self._apply(self._ladder.next())
 
@@ -449,10 +449,10 @@ class ChipRadio:
         self._note(verdict.trouble, verdict.evidence)
         self._apply(remedy)
 
-    def _note(self, kind: TroubleKind, problem: str) -> None:
+    def _note(self, kind: TroubleKind, problem: str, hint: str = "") -> None:
         """Remember the trouble and say it: the first time loud."""
-        repeated = self._trouble is not None and self._trouble[0] is kind and self._ladder.attempts > 1
-        log.log(logging.DEBUG if repeated else logging.WARNING, "radio: %s (%s)", problem, CURES[kind])
+        repeated = self._trouble is not None and self._trouble[0] is kind and self._ladder.attempts > 0
+        log.log(logging.DEBUG if repeated else logging.WARNING, "radio: %s (%s)", problem, hint or CURES[kind])
         self._trouble, self._trouble_us = (kind, problem), self._stamp().monotonic_us
 
     def _apply(self, remedy: Remedy) -> None:

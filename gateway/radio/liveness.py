@@ -353,8 +353,9 @@ class Remedy(NamedTuple):
     wait_us: int
 
 
-WAITS_US: Final = tuple(seconds * SECOND_US for seconds in (0, 0, 0, 2, 5, 10, 30, 60))
-"""Before each attempt in a row. The first three come at once: most troubles are gone after them."""
+WAITS_US: Final = tuple(seconds * SECOND_US for seconds in (0, 0, 0, 2, 5, 10, 15))
+"""Before each attempt in a row. The first three come at once: most troubles are gone after them. The last is how long a
+USB cable may be back before it is noticed; an attempt costs a third of a second of processor time."""
 
 CHRONIC_WAITS_US: Final = tuple(minutes * MINUTE_US for minutes in (0, 15, 60, 240))
 """For a silence of the air, which a reset does not prove to be the chip's: a reset costs some seconds of hearing."""

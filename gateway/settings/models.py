@@ -151,7 +151,7 @@ class ChipSettings(Table):
 
     board: Annotated[str, matching(r"[a-z0-9][a-z0-9_-]*", 'a board is named like "rak2287"')] | None = None
     spi: Annotated[str, matching(r"/dev/\S+", 'an SPI device is named like "/dev/spidev0.0"')] | None = None
-    usb: Annotated[str, matching(r"/dev/\S+", 'a USB device is named like "/dev/ttyACM0"')] | None = None
+    usb: Annotated[str, matching(r"/\S+", 'a USB device is named like "/dev/ttyACM0"')] | None = None
     reset: GpioPin | None = None
     power: GpioPin | None = None  # switches the supply of the board
     sx1261_reset: GpioPin | None = None

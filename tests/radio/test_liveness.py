@@ -263,9 +263,9 @@ def test_resets_go_deeper_and_then_come_later():
     ladder = Ladder()
     steps = [ladder.next() for _ in range(9)]
     assert [step.rung for step in steps] == [Rung.CHIP, Rung.POWER, *[Rung.PROCESS] * 7]
-    assert [step.wait_us // SECOND_US for step in steps] == [0, 0, 0, 2, 5, 10, 30, 60, 60]
+    assert [step.wait_us // SECOND_US for step in steps] == [0, 0, 0, 2, 5, 10, 15, 15, 15]
     ladder.well(60 * SECOND_US)
-    assert ladder.next().wait_us == 60 * SECOND_US
+    assert ladder.next().wait_us == 15 * SECOND_US
     ladder.well(120 * SECOND_US)
     assert ladder.next() == (Rung.CHIP, 0)
 

@@ -275,6 +275,10 @@ MISTAKES = [
     ('radio = { type = "sx1302", board = "rak2287", spi = "/dev/a", usb = "/dev/b" }', "1 radio.usb", "both set"),
     ('radio = { type = "sx1302", board = "rak2287", reset = "17" }', "1 radio.reset", "label of its GPIO chip"),
     ('radio = { type = "sx1302", board = "rak2287", library = "/x" }', "1 radio.library", "belongs to type libloragw"),
+    ('radio = { type = "libloragw", board = "rak2287", block = 13 }', "1 radio.block", "between 1 and 12"),
+    ('gateway.region = "US915"\nradio = { type = "libloragw", board = "wm1302" }', "2 radio.block", "block of eight"),
+    ("radio.process = true\nradio.speed = 2", "2 radio.speed", "has to be 1 in a process"),
+    ('radio = { type = "libloragw", usb = "ttyACM0" }', "1 radio.usb", "is named like"),
     # [codecs], [network], [console]
     ('codecs.path = "/x"', "1 codecs.path", 'write ["/x"]'),
     ("codecs.path = [\n'/x',\n1]", "3 codecs.path[1]", "not a path"),
