@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip import Option
     from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
@@ -68,7 +69,7 @@ def _packet_forwarder(
 def _virtual(
     settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
 ) -> Concentrator:
-    if settings.process:
+    if settings.process or settings.air is not None:
         return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
     from gateway.radio.virtual import VirtualRadio
 
@@ -93,13 +94,19 @@ def _virtual_in_process(
 ) -> Concentrator:
     from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
+    from gateway.simulator import shared_air
     from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
+
+    def options() -> Mapping[str, Option]:
+        if settings.air is not None:
+            return {"air": str(settings.air)}
+        return options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up())
 
     setting = ChipSetting(
         type="virtual",
-        driver=DRIVER,
+        driver=DRIVER if settings.air is None else shared_air.DRIVER,
         plan=plan_of(region, extra_hz=extra),
-        options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
+        options=options,
         receiver="virtual",
         realtime=False,
     )
@@ -168,7 +175,7 @@ async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
 
 def residents(settings: Settings) -> Sequence[NewDevice]:
     """The devices of a simulated city, which its gateway knows; none when the radio is real."""
-    if settings.radio.type != "virtual":
+    if settings.radio.type != "virtual" or settings.radio.air is not None:
         return ()
     scenario = _scenario(settings.radio)
     return [

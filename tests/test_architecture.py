@@ -41,6 +41,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
     "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
+    "simulator.shared_air": EVERYBODY | PURE | {"radio.chip", "radio.pipe"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
     "settings": EVERYBODY | PURE | {"radio.boards"},

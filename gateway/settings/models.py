@@ -124,6 +124,7 @@ class VirtualRadioSettings(Table):
     scenario: ScenarioPath = Path("city.toml")  # relative: the name of a shipped scenario
     seed: Annotated[int, between(0, (1 << 63) - 1)] | None = None
     speed: Annotated[float, between(0.001, 100_000)] = 1.0
+    air: FilePath | None = None  # the socket of an air that somebody else keeps, instead of a scenario's
     # In the radio process, as a real chip is, at the pace of the clock. Not by default: in the daemon its time can run
     # faster, and the same seed gives the same frames to the microsecond.
     process: bool = False

@@ -151,6 +151,14 @@ class Neighbourhood:
         self._dwellings.append(dwelling)
         self._follow(dwelling)
 
+    def press(self, device: EndDevice) -> None:
+        """Press the button of a device that lives here."""
+        for dwelling in self._dwellings:
+            if dwelling.device is device:
+                device.press(dwelling.own_us(self._air.now_us))
+                if dwelling.receiving is None:  # else it is followed when it has heard
+                    self._follow(dwelling)
+
     # --- the devices' time ------------------------------------------------------------------------------------------
 
     def _wake(self, dwelling: Dwelling, at_us: int) -> None:

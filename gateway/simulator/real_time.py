@@ -34,6 +34,9 @@ DRIVER: Final = "gateway.simulator.real_time:open_chip"
 
 ANTENNA_GAIN_DBI: Final = 3.0
 
+CHIP_NAME: Final = "virtual"
+"""Of the chip on its air: what stands between it and each sender follows from the two names."""
+
 _COUNTER: Final = 12  # bytes of a device and its counter in the options
 
 
@@ -71,17 +74,19 @@ class VirtualChip:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | None,
         *,
         seed: int | None = None,
         f_cnt_up: Mapping[DevEui, int] | None = None,
         clock_us: Callable[[], int] = boottime_us,
+        air: Air | None = None,
     ) -> None:
+        """On an air of its own, or on one that others use too: then `clock_us` is the clock of that air."""
         self._clock_us = clock_us
-        self._begun_us = clock_us()
+        self._begun_us = clock_us() if air is None else 0
         self._at_us = 0
-        self._chance = Chance(scenario.seed if seed is None else seed)
-        self._air = Air(self._chance.about("air"))
+        self._chance = Chance((0 if scenario is None else scenario.seed) if seed is None else seed)
+        self._air = Air(self._chance.about("air")) if air is None else air
         self._scenario = scenario
         self._f_cnt_up = f_cnt_up or {}
         self._chip: SimulatedChip | None = None
@@ -98,7 +103,7 @@ class VirtualChip:
         self._chip = SimulatedChip(
             self._air,
             self._chance.about("air"),
-            name="virtual",
+            name=CHIP_NAME,
             clock=lambda: self._at_us,
             stamp=_undated,
             antenna_gain_dbi=ANTENNA_GAIN_DBI,
@@ -115,6 +120,8 @@ class VirtualChip:
             self._settle(self._chip)
 
     def _settle(self, chip: SimulatedChip) -> None:
+        if self._scenario is None:
+            return  # whoever else is on this air came by itself
         utc_us = time.time_ns() // 1000
         chance = self._chance
         residents, joiners = list(self._scenario.residents()), list(self._scenario.joiners())

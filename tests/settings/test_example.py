@@ -107,7 +107,7 @@ def test_every_key_of_every_table_appears():
 
 
 READERS = {"eui": read_gateway_eui, "net_id": read_net_id, "max_size": read_size}
-NO_DEFAULT_SHOWN = {"extra_channels", "rx2_data_rate", "key_file", "seed", "board", *ChipSettings.model_fields}
+NO_DEFAULT_SHOWN = {"extra_channels", "rx2_data_rate", "key_file", "seed", "air", "board", *ChipSettings.model_fields}
 
 
 def test_commented_lines_show_the_defaults():

@@ -139,6 +139,11 @@ class EndDevice:
         self._plan(now_us)
         return emission
 
+    def press(self, now_us: int) -> None:
+        """Somebody has pressed its button: the next report is due now, as soon as the law lets it."""
+        self._due_us = now_us
+        self._plan(now_us)
+
     def _plan(self, now_us: int) -> None:
         if self._away is not None:
             self.next_us = self._away.until_us
