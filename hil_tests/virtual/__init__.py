@@ -1,0 +1,1 @@
+"""The virtual bench: a concentrator and AT modems on one simulated air, in a process of its own."""
