@@ -15,7 +15,7 @@ unexport PYTHONHOME PYTHONPATH
 
 FUZZ_SECONDS ?= 3600
 
-.PHONY: help run test crash soak check bench fuzz-codecs foreign-codecs format lock clean FORCE
+.PHONY: help run test hil crash soak check bench fuzz-codecs foreign-codecs format lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,10 @@ run: .venv/run ## the demo: a small city reports, decoded, until Ctrl-C
 test: .venv/dev ## every test, with real servers
 	@requirements/debian.sh $(servers) || echo 'Without them, the tests that need them are skipped.' >&2
 	@$(python) -m pytest -n auto $(ARGS)
+
+# Without hardware the bench is virtual; ARGS="--bench FILE --measure quick|short|long". LIBLORAGW names a real library.
+hil: .venv/dev ## the bench: five minutes on a simulated air, or real modems; report/hil.html
+	@$(python) -m pytest -q -s hil_tests --report report $(ARGS)
 
 crash: .venv/dev ## the store killed, cut off, damaged and refused everywhere: hours
 	@CRASH_EXHAUSTIVE=1 $(python) -m pytest -n auto tests/disk $(ARGS)
@@ -73,7 +77,7 @@ lock: ## write requirements/*.txt anew, keeping the versions they have
 	compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean: ## forget .venv and everything made
-	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps that requirements/venv.sh leaves.
 sound := $(shell PYTHON='$(PYTHON)' requirements/venv.sh sound && echo yes)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hil_tests.parts import Attenuator, Observer, ReferenceNode, Relay
 
 LIBRARY = "LIBLORAGW"
-DRIVERS: dict[str, type[Rak3172] | type[WioE5]] = {"rak3172": Rak3172, "wio-e5": WioE5}
+DRIVERS: dict[str, type[Rak3172 | WioE5]] = {"rak3172": Rak3172, "wio-e5": WioE5}
 
 HIGHEST_DBM = 14
 """The most that a modem sends with: what the law allows on most channels, should the cable be an antenna."""
@@ -182,7 +182,7 @@ class Bench:
 
     @property
     def antenna_gain_dbi(self) -> float:
-        """What the gateway takes off the power it is asked for: a cable has none, and the settings may say otherwise."""
+        """What the gateway takes off the power it is asked for. A cable has no gain; the settings may say otherwise."""
         if self.file.is_virtual and self.library is None:
             return ANTENNA_GAIN_DBI
         return float(self.file.radio.get("antenna_gain_dbi", 0.0))

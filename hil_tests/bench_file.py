@@ -1,10 +1,9 @@
-"""`bench.toml`: which hardware is where. Every mistake at once, with its line and key; without a file all is virtual."""
+"""`bench.toml`: which hardware is where. Every mistake at once, with line and key; without a file all is virtual."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from gateway.settings.models import RADIOS
 from gateway.settings.toml_file import KeyPath, TomlFile, nearest, parse_toml, read_toml, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 NAMED_BY = "LORAWAN_GATEWAY_BENCH"
 BESIDE = Path(__file__).with_name("bench.toml")
@@ -223,7 +222,7 @@ def _radio_keys(table: Mapping[str, Any]) -> Mapping[str, Key]:
     type_ = concentrator.get("type") if isinstance(concentrator, dict) else None
     fields = RADIOS[type_].model_fields if isinstance(type_, str) and type_ in RADIOS and type_ != "virtual" else {}
     anything = Key(lambda value: not isinstance(value, dict), "is a value")
-    return {**{name: anything for name in fields}, **_CONCENTRATOR}
+    return {**dict.fromkeys(fields, anything), **_CONCENTRATOR}
 
 
 def _table(file: TomlFile, path: KeyPath, value: Any, keys: Mapping[str, Key]) -> Iterator[Problem]:
@@ -242,11 +241,16 @@ def _unknown(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     return "is unknown" + (f"; did you mean {meant}?" if meant else "")
 
 
-def _sense(file: TomlFile, table: Mapping[str, Any], nodes: list[Any], attenuators: dict[str, Any]) -> Iterator[Problem]:
+def _sense(  # noqa: C901 - one sentence after another
+    file: TomlFile, table: Mapping[str, Any], nodes: list[Any], attenuators: dict[str, Any]
+) -> Iterator[Problem]:
     """What fits by itself and makes no bench together."""
     concentrator = table.get("concentrator", {})
     concentrator = concentrator if isinstance(concentrator, dict) else {}
-    virtual = concentrator.get("type", "virtual") == "virtual"
+    type_ = concentrator.get("type", "virtual")
+    if type_ not in CONCENTRATOR_TYPES:
+        return  # which is told already
+    virtual = type_ == "virtual"
     region = concentrator.get("region", "EU868")
     if isinstance(region, str) and not _is_region(region):
         yield file.problem(("concentrator", "region"), f"is {shown(region)}, no region of the gateway")
@@ -325,7 +329,9 @@ def _built(table: Mapping[str, Any]) -> BenchFile:
         command=tuple(ours.get("command", ())),
         folder=ours.get("folder"),
         nodes=nodes or VIRTUAL.nodes,
-        attenuators=tuple(AttenuatorEntry(name=name, **_tuples(one)) for name, one in table.get("attenuator", {}).items()),
+        attenuators=tuple(
+            AttenuatorEntry(name=name, **_tuples(one)) for name, one in table.get("attenuator", {}).items()
+        ),
         power=_relay(table.get("power")),
         usb=_relay(table.get("usb")),
         judge_listen=judge.get("listen", "127.0.0.1:0"),

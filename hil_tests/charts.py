@@ -54,7 +54,7 @@ def _grid(grid: Grid) -> str:
 
 def _cell(cell: float | None, grid: Grid) -> str:
     if cell is None:
-        return "<td class=none>–</td>"
+        return "<td class=none>-</td>"
     share = min(max(cell / grid.most, 0.0), 1.0) if grid.most else 0.0
     strong = " class=strong" if share > 0.55 else ""
     return f'<td{strong} style="--share:{100 * share:.0f}%">{cell:g}{escape(grid.unit)}</td>'
@@ -138,9 +138,8 @@ def _lines(lines: Lines) -> str:
     body = axes.frame(lines.x_name, lines.y_name)
     if lines.diagonal:
         low, high = max(axes.x0, axes.y0), min(axes.x1, axes.y1)
-        body += (
-            f"<line class=equal x1={axes.x(low):.1f} y1={axes.y(low):.1f} x2={axes.x(high):.1f} y2={axes.y(high):.1f} />"
-        )
+        ends = f"x1={axes.x(low):.1f} y1={axes.y(low):.1f} x2={axes.x(high):.1f} y2={axes.y(high):.1f}"
+        body += f"<line class=equal {ends} />"
     for at, (name, series) in enumerate(lines.series.items()):
         path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in series)
         if not lines.points_only:

@@ -15,7 +15,7 @@ from hil_tests.figures import Figures
 from hil_tests.report import Outcome, Run, write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _RUN = pytest.StashKey[Run]()
 _FIGURES = pytest.StashKey[Figures]()
@@ -82,7 +82,9 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Collect what became of each test."""
     report = yield
     run = item.config.stash[_RUN]
@@ -114,7 +116,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         run.page = write_report(run, Path(folder) / "hil.html")
 
 
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say where the page is."""
     run = config.stash.get(_RUN, None)
     if run is not None and run.page is not None:

@@ -21,14 +21,19 @@ class Measure:
     long_day_s: float  # 0: none
 
 
-MARGINS_DB = (6, 3, 1, 0, -1, -2, -4)
+MARGINS_DB = (6, 3, 1, 0, -1, -3)
 """Levels of the PER table, relative to what the datasheet promises for the spreading factor."""
 
+ALL = tuple(range(7, 13))
+
 PROFILES = {
-    "quick": Measure("quick", (7,), (7,), 4, (-60, -90), 2, (3, 1), 1, 0, 0),
-    "short": Measure("short", tuple(range(7, 13)), tuple(range(7, 13)), 12, tuple(range(-50, -120, -10)), 6, (24, 12), 3, 3, 45),
-    "long": Measure("long", tuple(range(7, 13)), tuple(range(7, 13)), 100, tuple(range(-40, -125, -5)), 20, (200, 100), 20, 20, 8 * 3600),
-}  # fmt: skip
+    one.name: one
+    for one in (
+        Measure("quick", (7,), (7,), 4, (-60, -90), 2, (3, 1), 1, 0, 0),
+        Measure("short", ALL, ALL, 10, tuple(range(-50, -120, -10)), 6, (24, 12), 2, 3, 40),
+        Measure("long", ALL, ALL, 100, tuple(range(-40, -125, -5)), 20, (200, 100), 20, 20, 8 * 3600),
+    )
+}
 
 
 def chosen(name: str, long_day_s: float | None) -> Measure:

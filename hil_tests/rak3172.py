@@ -122,6 +122,7 @@ class Rak3172:
         self._line = SerialLine(name, port, baud)
         self._told: dict[str, str] = {}
         self._bandwidth_125 = "0"
+        self._listening = False
 
     def identify(self) -> str:
         """See `ReferenceNode.identify`."""
@@ -135,7 +136,7 @@ class Rak3172:
                 raise BenchTrouble(
                     f"{self.name} does not answer",
                     hint=f"Is it a RAK3172 at {BAUD} baud? See its power, and that TX and RX are crossed; "
-                    "a Wio-E5 is type = \"wio-e5\"",
+                    'a Wio-E5 is type = "wio-e5"',
                 )
         version = self._ask("VER")
         found = re.search(r"RUI_(\d{1,4})\.(\d{1,4})", version, re.ASCII)
@@ -148,26 +149,31 @@ class Rak3172:
 
     def transmit(self, phy: bytes, channel: Channel, power_dbm: int) -> float:
         """See `ReferenceNode.transmit`."""
+        self._stop_listening()
         self._tune(channel, power_dbm, inverted=False)
         self._command(f"AT+PSEND={phy.hex()}")
         return self._await_sent(TX_MARGIN_S).at_s
 
     def listen(self, channel: Channel, within_s: float) -> None:
         """See `ReferenceNode.listen`."""
+        self._stop_listening()
         self._tune(channel, 14, inverted=True)
         self._command(f"AT+PRECV={min(round(within_s * 1000), 65_000)}")
+        self._listening = True
 
     def received(self, within_s: float) -> Reception | None:
         """See `ReferenceNode.received`."""
         line, _ = self._line.until(lambda one: isinstance(read(one.text), Heard | Nothing), within_s)
         if line is None:
-            self._command("AT+PRECV=0")
+            self._stop_listening()
             return None
+        self._listening = False  # one frame, or the end of the time
         said = read(line.text)
         return _reception(said, line) if isinstance(said, Heard) else None
 
     def become(self, who: Credentials, data_rate: int) -> None:
         """See `ReferenceNode.become`."""
+        self._stop_listening()
         self._mode("1")
         for name, value in (
             ("NJM", "0"), ("BAND", "4"), ("CLASS", "A"), ("ADR", "0"), ("CFM", "0"), ("DCS", "0"),
@@ -190,6 +196,12 @@ class Rak3172:
     def close(self) -> None:
         """See `ReferenceNode.close`."""
         self._line.close()
+
+    def _stop_listening(self) -> None:
+        """A module that listens answers AT+PSEND with AT_BUSY_ERROR."""
+        if self._listening:
+            self._listening = False
+            self._command("AT+PRECV=0")
 
     # --- below --------------------------------------------------------------------------------------------------------
 
@@ -249,14 +261,17 @@ class Rak3172:
         status = None if line is None else read(line.text)
         if not isinstance(status, Status):
             raise BenchTrouble(
-                f"{self.name} does not answer {command.partition('=')[0]}", hint="See its power; unplug it and plug it in"
+                f"{self.name} does not answer {command.partition('=')[0]}",
+                hint="See its power; unplug it and plug it in",
             )
         return status
 
     def _await_sent(self, within_s: float) -> Line:
         line, _ = self._line.until(lambda one: isinstance(read(one.text), Sent), within_s)
         if line is None:
-            raise BenchTrouble(f"{self.name} does not say that its frame was sent", hint="See its supply: 3.3 V, 100 mA")
+            raise BenchTrouble(
+                f"{self.name} does not say that its frame was sent", hint="See its supply: 3.3 V, 100 mA"
+            )
         return line
 
     def _refused(self, command: str, error: str) -> BenchTrouble:

@@ -57,7 +57,7 @@ class SerialLine:
         except (OSError, ValueError) as error:  # SerialException is an OSError
             raise BenchTrouble(
                 f"{name}: {port} cannot be opened: {getattr(error, 'strerror', None) or error}",
-                hint="See the cable; ls -l /dev/serial/by-id names what is plugged in, and the group dialout may use it",
+                hint="See the cable: ls -l /dev/serial/by-id names what is plugged in. The group dialout may use it",
             ) from error
 
     def write(self, line: str) -> None:
@@ -82,7 +82,8 @@ class SerialLine:
 
     def until(self, wanted: Callable[[Line], bool], within_s: float) -> tuple[Line | None, list[Line]]:
         """The first line that is wanted, and all that came before it; None when it did not come in time."""
-        until_s, before = time.monotonic() + within_s, []
+        until_s = time.monotonic() + within_s
+        before: list[Line] = []
         while (line := self.next(until_s)) is not None:
             if wanted(line):
                 return line, before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from law import Sent, violations
@@ -19,6 +19,8 @@ from hil_tests.judge import Order
 from hil_tests.parts import BenchTrouble, Channel, Credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hil_tests.bench import Bench, Station
     from hil_tests.figures import Figures
     from hil_tests.judge import Frame
@@ -74,11 +76,13 @@ def test_a_downlink_starts_on_its_microsecond(running: Bench, measured: Measure,
     if running.observer is not None:
         everything = [error for series in exact_us.values() for error in series]
         figures.fact("Worst start error", f"{max(map(abs, everything)):g} us", "1 us")
-        figures.show(Histogram("Start of a downlink", "microseconds after its time", exact_us,
-                               note="From the air itself: the end of the uplink against the start of the downlink."))  # fmt: skip
-    figures.show(Histogram("Downlink by the modem's serial line", "milliseconds after its time", serial_ms,
-                           note="Between two lines: the judge's report of the uplink and the modem's of the downlink. "
-                           "Operating systems and serial lines are in it."))  # fmt: skip
+        note = "From the air itself: the end of the uplink against the start of the downlink."
+        figures.show(Histogram("Start of a downlink", "microseconds after its time", exact_us, note=note))
+    note = (
+        "Between two lines: the judge's report of the uplink and the modem's of the downlink. Operating systems and "
+        "serial lines are in it."
+    )
+    figures.show(Histogram("Downlink by the modem's serial line", "milliseconds after its time", serial_ms, note=note))
     for window, samples in zip(WINDOWS, measured.windows, strict=True):
         assert len(serial_ms[window]) == samples, f"{window}: {samples - len(serial_ms[window])} were not received"
         assert all(abs(error) <= SERIAL_MS for error in serial_ms[window])
@@ -100,14 +104,14 @@ def test_a_modem_of_its_own_mind_finds_its_windows(running: Bench, measured: Mea
             payload = os.urandom(4)
             asked[window] += 1
             received = _uplink_with_answer(running, station, who, window, at, payload)
-            hit = [one for one in received if one.payload == payload]
-            hits[window] += bool(hit)
-            words = f"RX{hit[0].window}, {hit[0].rssi_dbm:g} dBm" if hit else "nothing"
+            found = [one for one in received if one.payload == payload]
+            hits[window] += bool(found)
+            words = f"RX{found[0].window}, {found[0].rssi_dbm:g} dBm" if found else "nothing"
             rows.append((station.name, window, words))
-            assert not hit or hit[0].window in {None, int(window[-1])}
-    for window in hits:
+            assert not found or found[0].window in {None, int(window[-1])}
+    for window, hit in hits.items():
         if asked[window]:
-            figures.fact(f"{window} hits", f"{hits[window]} of {asked[window]}", "all")
+            figures.fact(f"{window} hits", f"{hit} of {asked[window]}", "all")
     figures.show(Table("What was in the windows", ("modem", "sent into", "received in"), rows))
     assert hits == asked
 
@@ -153,6 +157,7 @@ def test_the_law_holds_whoever_asks(running: Bench, figures: Figures) -> None:
     lasts_us = airtime_us(Lora(10, 125_000), 60, crc=False)
     answers: list[str | None] = []
     heard_us = 0
+    denied = running.gateway.status()["radio"]["denied"].get("DUTY_CYCLE", 0)
     for _ in range(12):
         phy = b"\x60" + os.urandom(59)
         station.node.listen(narrow, 3.0)
@@ -165,12 +170,14 @@ def test_the_law_holds_whoever_asks(running: Bench, figures: Figures) -> None:
         if len([one for one in answers if one is None]) * lasts_us > 3_600_000:
             break
     elsewhere = running.judge.answer(running.judge.send(Order(b"\x60" + os.urandom(15), wide, None)), 8.0)
+    denied = running.gateway.status()["radio"]["denied"].get("DUTY_CYCLE", 0) - denied
     sent, refused = answers.count(None), [one for one in answers if one is not None]
     figures.fact("On the air", f"{sent * lasts_us / 1e6:.2f} s", "3.6 s of any hour")
     figures.fact("Refused", len(refused), f"as {', '.join(sorted(set(refused)))}" if refused else "")
     figures.fact("Received by a modem", f"{heard_us / 1e6:.2f} s")
     assert sent > 0
     assert refused, "the law would not have been kept"
+    assert denied == len(refused), f"{len(refused)} were refused, {denied} of them for the duty cycle"
     assert sent * lasts_us <= 3_600_000
     assert elsewhere is None, f"another band was refused too: {elsewhere}"
     if running.observer is not None:
@@ -204,7 +211,7 @@ def _start_error_us(bench: Bench, up: bytes, down: bytes, delay_us: int) -> floa
 
 def _span(values: list[float], unit: str) -> str:
     if not values:
-        return "–"
+        return "-"
     mean, deviation = spread(values)
     return f"{mean:.3g} ± {deviation:.2g} {unit}"
 
@@ -253,7 +260,7 @@ def _uplink_with_answer(
     return received
 
 
-def _as_sent(one: dict) -> Sent:
+def _as_sent(one: Mapping[str, Any]) -> Sent:
     return Sent(
         one["sender"], one["start_us"], one["airtime_us"], one["frequency_hz"], one["bandwidth_hz"], one["eirp_dbm"]
     )

@@ -39,7 +39,7 @@ def test_gps_gives_the_time(running: Bench, figures: Figures) -> None:
         assert tail.until(lambda _: True, 1)
         for _ in range(10):
             station.send(station.frame(), Channel(running.frequencies_hz[0], 7))
-            if tail.until(lambda readings: bool(readings), 1.0):
+            if tail.until(lambda readings: len(readings) > 0, 1.0):
                 break
         readings = [reading for _, reading in tail.readings]
     assert readings, "no reading has come"
@@ -76,10 +76,9 @@ def test_a_long_day(running: Bench, measured: Measure, figures: Figures) -> None
     figures.fact("Balance", after["store"]["balance"], "0")
     ppm = drift_ppm(heard)
     figures.fact("Counter against this clock", f"{ppm:+.1f} ppm", "within 50 ppm over minutes")
-    figures.show(
-        Histogram("From the end of a frame to the judge", "milliseconds, less the quickest", {"frames": delays_ms(heard)},
-                  note="By the concentrator's counter and this machine's clock, which drift apart a little.")
-    )  # fmt: skip
+    note = "By the concentrator's counter and this machine's clock, which drift apart a little."
+    delays = {"frames": delays_ms(heard)}
+    figures.show(Histogram("From the end of a frame to the judge", "milliseconds, less the quickest", delays, note))
     if memory[0][1]:
         figures.fact("Memory at the end", f"{memory[-1][1]:.0f} MiB", f"{memory[-1][1] - memory[0][1]:+.1f} MiB")
         figures.show(Lines("Memory of the gateway", "seconds", "MiB", {"resident": memory}))
@@ -111,7 +110,10 @@ def drift_ppm(frames: list[Frame]) -> float:
         return 0.0
     offsets = [frame.at_s * 1e6 - count for frame, count in zip(frames, counts, strict=True)]
     quarter = len(counts) // 4
-    first, last = min(range(quarter), key=offsets.__getitem__), min(range(len(counts) - quarter, len(counts)), key=offsets.__getitem__)
+    first, last = (
+        min(range(quarter), key=offsets.__getitem__),
+        min(range(len(counts) - quarter, len(counts)), key=offsets.__getitem__),
+    )
     return -(offsets[last] - offsets[first]) / (counts[last] - counts[first]) * 1e6
 
 
@@ -122,4 +124,3 @@ def delays_ms(frames: list[Frame]) -> list[float]:
         return []
     offsets = [frame.at_s * 1e3 - count / 1e3 for frame, count in zip(frames, counts, strict=True)]
     return [round(offset - min(offsets[max(0, at - 50) : at + 50]), 2) for at, offset in enumerate(offsets)]
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -43,7 +44,7 @@ class Traffic:
                 return
             self.sent.append((at_s, phy))
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -108,8 +109,9 @@ def test_an_unplugged_concentrator_is_told_and_comes_back(running: Bench, figure
         pulled_s = time.monotonic()
         usb.switch(on=False)
         told = running.gateway.until(
-            lambda status: status["radio"]["state"] != before["state"]
-            and status["radio"]["evidence"] != before["evidence"],
+            lambda status: (
+                status["radio"]["state"] != before["state"] and status["radio"]["evidence"] != before["evidence"]
+            ),
             TOLD_S,
         )
         told_s = time.monotonic() - pulled_s
@@ -156,7 +158,7 @@ def test_each_fault_is_told_and_overcome(running: Bench, measured: Measure, figu
                 time.sleep(1.5)
                 told, told_s = running.gateway.status(), time.monotonic() - broken_s
             else:
-                told = running.gateway.until(lambda status, was=before: _differs(status["radio"], was), SECONDS_BROKEN)
+                told = running.gateway.until(partial(_differs, before), SECONDS_BROKEN)
                 told_s = time.monotonic() - broken_s
             virtual.break_("clear")
             since, mended_s = len(running.judge.frames), time.monotonic()
@@ -183,8 +185,10 @@ def test_each_fault_is_told_and_overcome(running: Bench, measured: Measure, figu
 # --- underneath -----------------------------------------------------------------------------------------------------
 
 
-def _differs(radio: dict[str, Any], before: dict[str, Any]) -> bool:
-    return radio["state"] != before["state"] and radio["evidence"] != before["evidence"]
+def _differs(before: dict[str, Any], status: dict[str, Any]) -> bool:
+    """Whether the radio's words are others than before."""
+    radio = status["radio"]
+    return bool(radio["state"] != before["state"] and radio["evidence"] != before["evidence"])
 
 
 def _books(bench: Bench) -> tuple[int, int]:

@@ -138,7 +138,7 @@ class WioE5:
             if attempt == 2:
                 raise BenchTrouble(
                     f"{self.name} does not answer",
-                    hint=f"Is it a Wio-E5 with Seeed's AT firmware at {BAUD} baud? A RAK3172 is type = \"rak3172\"",
+                    hint=f'Is it a Wio-E5 with Seeed\'s AT firmware at {BAUD} baud? A RAK3172 is type = "rak3172"',
                 )
         return f"Wio-E5, {self._command('AT+VER', 'VER').text}"
 
@@ -148,7 +148,9 @@ class WioE5:
         self._command(f'AT+TEST=TXLRPKT,"{phy.hex().upper()}"', "TEST", begins="TXLRPKT")
         line, _ = self._line.until(lambda one: isinstance(read(one.text), Sent), TX_MARGIN_S)
         if line is None:
-            raise BenchTrouble(f"{self.name} does not say that its frame was sent", hint="See its supply: 3.3 V, 120 mA")
+            raise BenchTrouble(
+                f"{self.name} does not say that its frame was sent", hint="See its supply: 3.3 V, 120 mA"
+            )
         return line.at_s
 
     def listen(self, channel: Channel, within_s: float) -> None:  # noqa: ARG002 - it listens until it is told otherwise
@@ -253,8 +255,6 @@ def _in_windows(lines: Sequence[Line]) -> list[Reception]:
         if isinstance(said, Payload):
             payload = said
         elif isinstance(said, Levels):
-            found.append(
-                Reception(payload.payload, said.rssi_dbm, said.snr_db, line.at_s, said.window, payload.f_port)
-            )
+            found.append(Reception(payload.payload, said.rssi_dbm, said.snr_db, line.at_s, said.window, payload.f_port))
             payload = Payload(b"")
     return found

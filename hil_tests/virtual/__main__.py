@@ -26,7 +26,7 @@ from hil_tests.virtual.gps import sentences
 from hil_tests.virtual.lab import DIALECTS, Lab, SharedRoof, UsbRoof
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 LONGEST_TURN_S = 0.02
 """A modem's frame starts at the latest so long after its command."""

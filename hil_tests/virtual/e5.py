@@ -113,9 +113,7 @@ class E5:
 
     def _send(self, text: str) -> None:
         self._node.stop_listening()
-        busy = self._node.transmit(
-            bytes.fromhex(text), self._tuning, self._power, lambda: self._say("+TEST: TX DONE")
-        )
+        busy = self._node.transmit(bytes.fromhex(text), self._tuning, self._power, lambda: self._say("+TEST: TX DONE"))
         self._say(f'+TEST: TXLRPKT "{text.upper()}"' if busy is None else "+TEST: ERROR(-12)")
 
     def _heard(self, caught: Caught | None) -> None:
@@ -168,9 +166,7 @@ class E5:
         if self._mode != "LWABP":
             self._say("+MSGHEX: ERROR(-12)" if self._mode == "TEST" else "+MSGHEX: Please join network first")
             return
-        who = Personality(
-            self._dev_eui, self._dev_addr, self._keys["NWKSKEY"], self._keys["APPSKEY"], self._dr
-        )
+        who = Personality(self._dev_eui, self._dev_addr, self._keys["NWKSKEY"], self._keys["APPSKEY"], self._dr)
         busy = self._node.uplink(who, self._port, bytes.fromhex(found[1]), self._windows_over)
         self._say("+MSGHEX: Start" if busy is None else "+MSGHEX: LoRaWAN modem is busy")
 
@@ -178,7 +174,5 @@ class E5:
         for one in caught:
             if one.f_port:
                 self._say(f'+MSGHEX: PORT: {one.f_port}; RX: "{one.payload.hex().upper()}"')
-            self._say(
-                f"+MSGHEX: RXWIN{(one.window or 'RX1')[-1]}, RSSI {round(one.rssi_dbm)}, SNR {one.snr_db:.1f}"
-            )
+            self._say(f"+MSGHEX: RXWIN{(one.window or 'RX1')[-1]}, RSSI {round(one.rssi_dbm)}, SNR {one.snr_db:.1f}")
         self._say("+MSGHEX: Done")

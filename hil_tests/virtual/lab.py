@@ -3,8 +3,8 @@
 The concentrator is one of two. `SharedRoof` is a chip that the gateway's radio process reaches over a socket. `UsbRoof`
 is an SX1302 on a pseudo-terminal, register by register, for a gateway that has Semtech's library.
 
-A lab has no clock. Whoever owns it says what time it is, in microseconds since the lab's beginning, and that is what the
-whole world of the bench lives by.
+A lab has no clock. Whoever owns it says what time it is, in microseconds since the lab's beginning, and that is what
+the whole world of the bench lives by.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BOARD_NAME = "board"
 
-DIALECTS: Mapping[str, type[Rui3] | type[E5]] = {"rak3172": Rui3, "wio-e5": E5}
+DIALECTS: Mapping[str, type[Rui3 | E5]] = {"rak3172": Rui3, "wio-e5": E5}
 
 Tell = "Callable[[str, Mapping[str, Any]], None]"
 

@@ -159,9 +159,7 @@ class Rui3:
     def _windows_over(self, caught: Sequence[Caught]) -> None:
         for one in caught:
             window, payload = (one.window or "RX1")[-1], one.payload.hex().upper()
-            self._say(
-                f"+EVT:RX_{window}:{round(one.rssi_dbm)}:{round(one.snr_db)}:UNICAST:{one.f_port or 0}:{payload}"
-            )
+            self._say(f"+EVT:RX_{window}:{round(one.rssi_dbm)}:{round(one.snr_db)}:UNICAST:{one.f_port or 0}:{payload}")
         self._say("+EVT:TX_DONE")
 
 
