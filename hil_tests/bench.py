@@ -183,8 +183,8 @@ class Bench:
     @property
     def antenna_gain_dbi(self) -> float:
         """What the gateway takes off the power it is asked for. A cable has no gain; the settings may say otherwise."""
-        if self.file.is_virtual and self.library is None:
-            return ANTENNA_GAIN_DBI
+        if self.file.is_virtual:
+            return ANTENNA_GAIN_DBI  # of the simulated chips, so that what they radiate is what was asked for
         return float(self.file.radio.get("antenna_gain_dbi", 0.0))
 
     @property
@@ -300,7 +300,7 @@ class Bench:
         if self.library:
             return {
                 "type": "libloragw", "library": self.library, "board": "corecell-usb-868",
-                "usb": str(self.folder / "chip"),
+                "usb": str(self.folder / "chip"), "antenna_gain_dbi": ANTENNA_GAIN_DBI,
             }  # fmt: skip
         return {"type": "virtual", "air": str(self.folder / "air")}
 

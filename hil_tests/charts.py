@@ -11,12 +11,15 @@ from hil_tests.figures import Figure, Grid, Histogram, Lines, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44
+WIDTH, HEIGHT = 400, 240
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 40
 SERIES = 6
 """So many colours there are; a seventh curve has the first one's."""
 
 BARS = 24
+
+LONGEST_WORD = 22
+"""Characters of a cell that stays on one line."""
 
 
 def drawn(figure: Figure) -> str:
@@ -31,12 +34,16 @@ def drawn(figure: Figure) -> str:
         case Histogram():
             body = _histogram(figure)
     note = f"<p class=note>{escape(figure.note)}</p>" if figure.note else ""
-    return f"<figure><figcaption>{escape(figure.title)}</figcaption>{body}{note}</figure>"
+    return f"<figure><figcaption>{escape(_title(figure))}</figcaption>{body}{note}</figure>"
+
+
+def _title(figure: Figure) -> str:
+    return f"{figure.title}, by {figure.column_name}" if isinstance(figure, Grid) else figure.title
 
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    rows = "".join("<tr>" + "".join(map(_words, row)) + "</tr>" for row in table.rows)
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
@@ -45,9 +52,8 @@ def _grid(grid: Grid) -> str:
     rows = ""
     for name, cells in zip(grid.rows, grid.cells, strict=True):
         rows += f"<tr><th>{escape(name)}</th>" + "".join(_cell(cell, grid) for cell in cells) + "</tr>"
-    corner = f"{escape(grid.row_name)} \\ {escape(grid.column_name)}"
     return (
-        f"<div class=wide><table class=grid><thead><tr><th>{corner}</th>{head}</tr></thead>"
+        f"<div class=wide><table class=grid><thead><tr><th>{escape(grid.row_name)}</th>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -57,7 +63,11 @@ def _cell(cell: float | None, grid: Grid) -> str:
         return "<td class=none>-</td>"
     share = min(max(cell / grid.most, 0.0), 1.0) if grid.most else 0.0
     strong = " class=strong" if share > 0.55 else ""
-    return f'<td{strong} style="--share:{100 * share:.0f}%">{cell:g}{escape(grid.unit)}</td>'
+    return f'<td{strong} style="--share:{100 * share:.0f}%">{round(cell, 1):g}{escape(grid.unit)}</td>'
+
+
+def _words(cell: str) -> str:
+    return f"<td{' class=words' if len(cell) > LONGEST_WORD else ''}>{escape(cell)}</td>"
 
 
 # --- axes -----------------------------------------------------------------------------------------------------------
@@ -94,7 +104,7 @@ class _Axes:
             y = self.y(at)
             parts.append(f"<line class=rule x1={LEFT} x2={WIDTH - RIGHT} y1={y:.1f} y2={y:.1f} />")
             parts.append(f"<text x={LEFT - 8} y={y + 4:.1f} text-anchor=end>{at:g}</text>")
-        for at in ticks(self.x0, self.x1, 7):
+        for at in ticks(self.x0, self.x1, 6):
             x = self.x(at)
             parts.append(f"<line class=tick x1={x:.1f} x2={x:.1f} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM + 4} />")
             parts.append(f"<text x={x:.1f} y={HEIGHT - BOTTOM + 18} text-anchor=middle>{at:g}</text>")
@@ -102,7 +112,7 @@ class _Axes:
         parts.append(f"<text class=name x={middle:.0f} y={HEIGHT - 6} text-anchor=middle>{escape(x_name)}</text>")
         height = (TOP + HEIGHT - BOTTOM) / 2
         parts.append(
-            f'<text class=name transform="translate(14 {height:.0f}) rotate(-90)" text-anchor=middle>'
+            f'<text class=name transform="translate(11 {height:.0f}) rotate(-90)" text-anchor=middle>'
             f"{escape(y_name)}</text>"
         )
         return "".join(parts)
@@ -134,7 +144,7 @@ def _lines(lines: Lines) -> str:
     points = [point for series in lines.series.values() for point in series]
     if not points:
         return "<p class=note>nothing was measured</p>"
-    axes = _Axes([x for x, _ in points], [y for _, y in points])
+    axes = _Axes([x for x, _ in points], [y for _, y in points], from_zero=lines.from_zero)
     body = axes.frame(lines.x_name, lines.y_name)
     if lines.diagonal:
         low, high = max(axes.x0, axes.y0), min(axes.x1, axes.y1)

@@ -54,6 +54,7 @@ class Lines:
     note: str = ""
     points_only: bool = False
     diagonal: bool = False  # a line where both are equal
+    from_zero: bool = False  # where a small change is to look small
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def test_packet_errors_by_level(running: Bench, measured: Measure, figures: Figu
     figures.show(
         Grid(
             "Packets lost", "SF", [f"SF{sf}" for sf in factors],
-            "dB over the floor", [f"{margin:+d}" for margin in MARGINS_DB],
+            "dB above the floor", [f"{margin:+d}" for margin in MARGINS_DB],
             [[rates[sf, margin] for margin in MARGINS_DB] for sf in factors], most=100, unit=" %",
             note=f"{measured.per_frames} frames of 14 bytes a cell. The floor is the SNR of the SX1276 datasheet "
             "(table 13) over the noise of 125 kHz and a noise figure of 6 dB. A dash is beyond the attenuator.",
@@ -134,7 +134,8 @@ def test_reported_loudness_is_the_real_one(running: Bench, measured: Measure, fi
     )
     figures.show(_by_level(points, measured.rssi_levels_dbm))
     assert abs(slope - 1) <= 0.05 + 2 * unsure
-    assert abs(error_db) <= (1.5 if running.file.is_virtual else 6.0)
+    # On the virtual bench each frame fades by 2 dB, this way or that; on a real one cables are guessed.
+    assert abs(error_db) <= (0.7 + 6 / len(points) ** 0.5 if running.file.is_virtual else 6.0)
 
 
 def _rssi(frame: Frame | None) -> float | None:

@@ -81,7 +81,7 @@ def test_a_long_day(running: Bench, measured: Measure, figures: Figures) -> None
     figures.show(Histogram("From the end of a frame to the judge", "milliseconds, less the quickest", delays, note))
     if memory[0][1]:
         figures.fact("Memory at the end", f"{memory[-1][1]:.0f} MiB", f"{memory[-1][1] - memory[0][1]:+.1f} MiB")
-        figures.show(Lines("Memory of the gateway", "seconds", "MiB", {"resident": memory}))
+        figures.show(Lines("Memory of the gateway", "seconds", "MiB", {"resident": memory}, from_zero=True))
     assert len(heard) == len(sent)
     assert after["radio"]["dropped"] == before["radio"]["dropped"]
     assert after["store"]["balance"] == 0

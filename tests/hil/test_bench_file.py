@@ -101,13 +101,16 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
         bench_file.load(tmp_path / "bench.toml")
 
 
+LINES = st.sampled_from([*REAL.splitlines(keepends=True), "[[node]]\n", "x = {}\n", "[usb]\n"])
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     st.one_of(
         st.binary(max_size=200),
-        st.lists(st.sampled_from([*REAL.splitlines(keepends=True), "[[node]]\n", "x = {}\n", "[usb]\n"]), max_size=25).map(
-            lambda lines: "".join(lines).encode()
-        ),
+        st.lists(
+            st.sampled_from([*REAL.splitlines(keepends=True), "[[node]]\n", "x = {}\n", "[usb]\n"]), max_size=25
+        ).map(lambda lines: "".join(lines).encode()),
     )
 )
 def test_whatever_stands_in_it_is_a_bench_or_told(content):

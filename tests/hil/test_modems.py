@@ -74,8 +74,8 @@ def test_lines_of_a_wio_e5_are_understood(line, said):
 
 
 TALK = st.sampled_from(
-    ["+EVT:", "RXP2P", "RX_1", ":", "-70", "8", "UNICAST", "0A1b", "AT_", "AT+", "=", "+TEST: ", "RXWIN1", ", RSSI ", '"',
-     "ERROR(", "-1", ")", "SNR", "LEN:", "²", "\0", "9" * 40]
+    ["+EVT:", "RXP2P", "RX_1", ":", "-70", "8", "UNICAST", "0A1b", "AT_", "AT+", "=", "+TEST: ", "RXWIN1", ", RSSI ",
+     '"', "ERROR(", "-1", ")", "SNR", "LEN:", "²", "\0", "9" * 40]
 )  # fmt: skip
 ANYTHING = st.one_of(st.text(max_size=120), st.lists(TALK, max_size=12).map("".join))
 
@@ -103,11 +103,16 @@ def test_noise_without_an_end_costs_no_memory():
     assert len(lines) >= 30
 
 
+COMMANDS = st.sampled_from(
+    ["AT", "AT+VER=?", "AT+NWM=0", "AT+P2P=868100000:7:0:0:8:14", "AT+PSEND=00", "AT+PRECV=100", "AT+SEND=2:00",
+     "AT+NJM=0", "AT+NWM=1", "AT+MODE=TEST", "AT+TEST=RXLRPKT", 'AT+TEST=TXLRPKT,"00"', "AT+MODE=LWABP",
+     'AT+MSGHEX="00"', "AT+DR=5"]
+)  # fmt: skip
+ORDERS = st.text(max_size=60) | COMMANDS | st.tuples(COMMANDS, st.text(max_size=4)).map("".join)
+
+
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.one_of(st.text(max_size=60), st.sampled_from([
-    "AT", "AT+VER=?", "AT+NWM=0", "AT+P2P=868100000:7:0:0:8:14", "AT+PSEND=00", "AT+PRECV=100", "AT+SEND=2:00", "AT+NJM=0",
-    "AT+NWM=1", "AT+MODE=TEST", "AT+TEST=RXLRPKT", 'AT+TEST=TXLRPKT,"00"', "AT+MODE=LWABP", 'AT+MSGHEX="00"', "AT+DR=5",
-]).flatmap(lambda word: st.just(word) | st.text(max_size=4).map(word.__add__))), max_size=15))  # fmt: skip
+@given(st.lists(ORDERS, max_size=15))
 def test_the_models_of_modems_answer_anything(lines):
     said = []
     lab = Lab({"rak": "rak3172", "e5": "wio-e5"}, lambda *_: None, lambda name, line: said.append(line), usb=False)
@@ -176,7 +181,9 @@ def rui3(version="RUI_4.1.0_RAK3172-E", **others):
         for begin, words in others.items():
             if line.startswith(f"AT+{begin}"):
                 return words
-        return [f"AT+VER={version}", "OK"] if line == "AT+VER=?" else ["AT+NWM=0", "OK"] if line == "AT+NWM=?" else ["OK"]
+        return (
+            [f"AT+VER={version}", "OK"] if line == "AT+VER=?" else ["AT+NWM=0", "OK"] if line == "AT+NWM=?" else ["OK"]
+        )
 
     return answer
 
