@@ -152,6 +152,8 @@ def test_it_sends_as_loud_as_asked(running: Bench, measured: Measure, figures: F
 def test_the_law_holds_whoever_asks(running: Bench, figures: Figures) -> None:
     """More air time than the law allows is refused, with a word, and the other bands stay free."""
     _europe(running)
+    if running.restarts:
+        pytest.skip("the gateway was killed before: what it may have sent then counts as sent, for an hour")
     narrow, wide = Channel(869_000_000, 10), Channel(RX2_HZ, 9)  # 0.1 % of an hour, and 10 %
     station = running.stations[0]
     lasts_us = airtime_us(Lora(10, 125_000), 60, crc=False)

@@ -117,6 +117,5 @@ def test_whatever_stands_in_it_is_a_bench_or_told(content):
     try:
         found = bench_file.parse(content)
     except SettingsError as error:
-        assert error.problems
-    else:
-        assert found.nodes
+        found = error
+    assert found.problems if isinstance(found, SettingsError) else found.nodes
