@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
+from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
-    from gateway.lns.server import Carry, NetworkServer, Reception
+    from gateway.journal import Onlooker
+    from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
@@ -165,9 +168,14 @@ class Site:
     gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
-    carry: Carry
+    carrier: Carrier
     now: Now
     reception: Reception
+    onlooker: Onlooker = NOBODY
+
+    def carry_for(self, name: str) -> Carry:
+        """The way to the radio of the network server of this name."""
+        return partial(self.carrier, asker=name)
 
 
 def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> NetworkServer:
@@ -186,9 +194,10 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             longitude=site.gateway.longitude,
             altitude_m=site.gateway.altitude_m,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        site.onlooker,
     )
 
 
@@ -208,10 +217,11 @@ def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -
             token_file=_file(settings.token_file),
             downlinks=settings.downlinks,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
         site.gateway_eui,
+        site.onlooker,
     )
 
 
@@ -236,9 +246,10 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             key_file=_file(settings.key_file),
             location=_location(site.gateway),
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        site.onlooker,
     )
 
 
@@ -258,10 +269,15 @@ LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
 
 
 def lns(
-    settings: Settings, gateway_eui: GatewayEui, carry: Carry, now: Now, reception: Reception
+    settings: Settings,
+    gateway_eui: GatewayEui,
+    carrier: Carrier,
+    now: Now,
+    reception: Reception,
+    onlooker: Onlooker = NOBODY,
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
+    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

@@ -33,7 +33,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE | {"lines"},
-    "lns": EVERYBODY | PURE | {"downlink", "lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "journal", "lines"},
     "radio": EVERYBODY | PURE,
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
     "lines": EVERYBODY,
@@ -49,27 +49,32 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
-    "downlink": EVERYBODY | PURE | {"radio.concentrator"},
+    "downlink": EVERYBODY | PURE | {"journal", "radio.concentrator"},
+    # What becomes of frames and downlinks, and who is told: a seam, and what stands behind it in a daemon.
+    "journal": EVERYBODY,
+    "trace": EVERYBODY | PURE | {"journal", "radio.shares", "console.feed"},
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
-    "serving": EVERYBODY | PURE | {"downlink", "radio.concentrator"},
+    "serving": EVERYBODY | PURE | {"downlink", "journal", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "journal", "radio", "simulator"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
-    | {"radio.concentrator", "console.feed"},
+    | {"radio.concentrator", "console.feed", "trace"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"}
+    | {"journal"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
-    "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace"} | {
+    "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.shares",
+    "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {

@@ -133,7 +133,7 @@ def reading_line(reading: Mapping[str, Any]) -> str:
     signal = wording.signal(radio).figures if isinstance(radio, dict) else ""
     who = reading.get("name") or reading.get("dev_eui") or f"unknown {reading.get('dev_addr') or ''}".strip()
     counter = f"#{reading['f_cnt']}" if reading.get("f_cnt") is not None else ""
-    parts = (_local_time(reading.get("time")), clean(who), counter, _said(reading), f"({signal})" if signal else "")
+    parts = (local_time(reading.get("time")), clean(who), counter, said(reading), f"({signal})" if signal else "")
     return wording_on_a_terminal("  ".join(filter(None, parts)))
 
 
@@ -143,7 +143,7 @@ def reading_cells(reading: Mapping[str, Any]) -> tuple[str, ...]:
     late = " (read again)" if reading["late"] else ""
     signal = wording.signal(reading["radio"])
     bars = f"SF{factor}" if (factor := reading["radio"].get("spreading_factor")) else "FSK"
-    cells = (_local_date(reading["time"]), who, str(reading["f_cnt"]), _said(reading) + late, f"{bars} {signal.word}")
+    cells = (_local_date(reading["time"]), who, str(reading["f_cnt"]), said(reading) + late, f"{bars} {signal.word}")
     return tuple(map(wording_on_a_terminal, cells))
 
 
@@ -154,7 +154,8 @@ def _local_date(text: str) -> str:
         return text
 
 
-def _said(reading: Mapping[str, Any]) -> str:
+def said(reading: Mapping[str, Any]) -> str:
+    """What a reading says, in words; of one that nobody could read, why and its payload."""
     if problem := reading.get("problem"):
         return f"{problem}: {reading.get('payload') or 'no payload'}"
     found = reading.get("measurements")
@@ -164,7 +165,7 @@ def _said(reading: Mapping[str, Any]) -> str:
     return str(reading.get("payload") or "no payload")
 
 
-def _local_time(text: object) -> str:
+def local_time(text: object) -> str:
     """The clock on the wall here; the date is in `--json`."""
     try:
         return datetime.fromisoformat(str(text)).astimezone().strftime("%H:%M:%S")

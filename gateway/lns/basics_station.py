@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from gateway.journal import NOBODY, Outcome, Step
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
 from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
 from gateway.lns.station_trouble import Away, words_for
-from gateway.model import UNDATED, Crc
+from gateway.model import UNDATED, Crc, TxReport, TxResult
 from gateway.wire import basics_station as wire
 from gateway.wire.station_json import MalformedMessage
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from gateway.journal import Onlooker
     from gateway.lns.server import Carry, Reception
     from gateway.lns.station_downlinks import Way, Ways
     from gateway.model import GatewayEui, RadioFrame, Stamp
@@ -89,6 +91,7 @@ class BasicsStation:
         now: Callable[[], Stamp],
         reception: Reception,
         gateway_eui: GatewayEui,
+        onlooker: Onlooker = NOBODY,
         *,
         tune: Callable[[ChannelPlan], str | None] = _takes_every_plan,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -99,6 +102,7 @@ class BasicsStation:
         self._now = now
         self._eui = gateway_eui
         self._reception = reception
+        self._onlooker = onlooker
         self._tune = tune
         self._sleep = sleep
         who = {"station": settings.station, "model": settings.model}
@@ -126,16 +130,15 @@ class BasicsStation:
     def forward(self, frame: RadioFrame) -> None:
         """Take a frame that is for it and has just been heard. Never waits; what has no room is counted."""
         if frame.crc is not Crc.OK:
-            self._unsent["crc"] += 1
+            self._pass_over("crc", frame)
             return
         moment = self._clocks.heard(frame)
         if moment is None:
-            self._unsent["too_many_receivers"] += 1
+            self._pass_over("too_many_receivers", frame)
             return
         self._drop_what_is_old()
         if len(self._waiting) == MOST_WAITING:
-            self._waiting.popleft()
-            self._missed["no_room"] += 1
+            self._miss("no_room")
         self._waiting.append((frame, moment))
         self._something.set()
 
@@ -283,7 +286,7 @@ class BasicsStation:
         assert line.config is not None
         data_rate = line.config.data_rate_of(frame.modulation)
         if data_rate is None:
-            self._unsent[wire.Unsent.NO_DATA_RATE] += 1
+            self._pass_over(wire.Unsent.NO_DATA_RATE, frame)
             return
         heard = wire.Reception(
             data_rate=data_rate,
@@ -299,10 +302,21 @@ class BasicsStation:
         )
         message = wire.write_uplink(frame.phy, heard, line.config)
         if isinstance(message, wire.Unsent):
-            self._unsent[message] += 1
+            self._pass_over(message, frame)
             return
         await line.send(message)
         self._forwarded += 1
+        self._onlooker.frames(self.name, Step.FORWARDED, (frame,))
+
+    def _pass_over(self, reason: str, frame: RadioFrame) -> None:
+        """It is not for this server, or has no words in its protocol."""
+        self._unsent[reason] += 1
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
+
+    def _miss(self, reason: str) -> None:
+        frame, _ = self._waiting.popleft()
+        self._missed[reason] += 1
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
 
     async def _ask_for_signs_of_life(self, line: _Line) -> None:
         asked_time_us = -(1 << 62)
@@ -420,18 +434,26 @@ class BasicsStation:
     def _take_downlink(self, dnmsg: wire.Dnmsg | None, found: Ways) -> None:
         if not self._settings.downlinks:
             self._refused["downlinks_off"] += 1
+            self._turn_away(TxResult.UNKNOWN, "downlinks = false", found)
             return
         if len(self._under_way) == MOST_DOWNLINKS:
             self._refused["too_many"] += 1
+            self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way", found)
             return
         if not found.ways:
             assert found.why_not is not None
             self._downlinks[str(found.why_not.result)] += 1
+            self._turn_away(found.why_not.result, found.why_not.detail, found)
             self._say("downlink", "asked for a downlink that cannot be: %s", found.why_not.detail)
             return
         task = asyncio.create_task(self._carry_it(dnmsg, found.ways), name=f"lns {self.name} downlink")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    def _turn_away(self, result: TxResult, detail: str, found: Ways) -> None:
+        """Tell who looks on of what is not even offered to the radio."""
+        way = found.ways[0].request if found.ways else None
+        self._onlooker.downlink(Outcome(None, self.name, way, TxReport("", result, detail), on_air=False))
 
     async def _carry_it(self, dnmsg: wire.Dnmsg | None, ways: tuple[Way, ...]) -> None:
         """Have it sent, and tell the server when it was; the connection may be another one by then."""
@@ -489,8 +511,7 @@ class BasicsStation:
     def _drop_what_is_old(self) -> None:
         mono_us = self._mono_us()
         while self._waiting and mono_us - self._waiting[0][0].heard.monotonic_us > LIVE_US:
-            self._waiting.popleft()
-            self._missed["away" if self._line is None else "slow"] += 1
+            self._miss("away" if self._line is None else "slow")
 
     def _be_connected(self, uri: str) -> None:
         if self._failures:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
 
+from gateway.journal import NOBODY, Outcome, Step
 from gateway.lines.dialing import Unreachable
 from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.lines.pace import LONGEST_WAIT_S, backoff_s
-from gateway.model import Crc, TxResult
+from gateway.model import Crc, TxReport, TxResult
 from gateway.wire.chirpstack import (
     CONN_STATE,
     DOWNLINK_TX_ACK,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
+    from gateway.journal import Onlooker
     from gateway.lns.server import Carry, Reception
     from gateway.model import GatewayEui, RadioFrame, Stamp
     from gateway.wire.chirpstack import Configuration, Downlink
@@ -111,9 +113,15 @@ class ChirpstackMqttServer:
     """A `NetworkServer` that is a ChirpStack behind an MQTT broker. ValueError when the settings cannot be."""
 
     def __init__(
-        self, settings: ChirpstackMqttSettings, carry: Carry, now: Callable[[], Stamp], reception: Reception
+        self,
+        settings: ChirpstackMqttSettings,
+        carry: Carry,
+        now: Callable[[], Stamp],
+        reception: Reception,
+        onlooker: Onlooker = NOBODY,
     ) -> None:
         self.name = settings.name
+        self._onlooker = onlooker
         self._settings = settings
         self._broker = settings.broker()
         self._carry = carry
@@ -121,7 +129,7 @@ class ChirpstackMqttServer:
         self._reception = reception
         self._line: MqttLine | None = None  # while frames go
         self._waiting: deque[RadioFrame] = deque()
-        self._unanswered: dict[int, int] = {}  # packet id of a frame: when it left, monotonic
+        self._under_way: dict[int, tuple[int, RadioFrame]] = {}  # by packet id: when it left, monotonic, and what
         self._answered_us = 0
         self._answering: set[asyncio.Task[None]] = set()
         # How it is.
@@ -131,7 +139,8 @@ class ChirpstackMqttServer:
         self._configuration: Configuration | None = None
         self._said: set[str] = set()
         # What came of it.
-        self._forwarded = self._acknowledged = self._unheard = self._replayed = self._swallowed = 0
+        self._forwarded = self._acknowledged = self._unanswered = self._unheard = 0
+        self._replayed = self._swallowed = 0
         self._missed: Counter[str] = Counter()
         self._asked = 0
         self._results: Counter[str] = Counter()
@@ -175,15 +184,16 @@ class ChirpstackMqttServer:
             self._miss("away" if self._line is None else "slow")
         line = self._line
         while self._waiting and line is not None and not line.gone.done():
-            if len(self._unanswered) >= self._settings.in_flight:
+            if len(self._under_way) >= self._settings.in_flight:
                 break
             self._send_frame(line, self._waiting.popleft())
         while len(self._waiting) > MOST_WAITING:
             self._miss("full")
 
     def _miss(self, reason: str) -> None:
-        self._waiting.popleft()
+        frame = self._waiting.popleft()
         self._missed[reason] += 1
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
 
     def _send_frame(self, line: MqttLine, frame: RadioFrame) -> None:
         values = uplink(frame, self._settings.gateway_eui, random.getrandbits(32))
@@ -193,24 +203,28 @@ class ChirpstackMqttServer:
             partial(self._frame_answered, line),
         )
         now_us = self._now().monotonic_us
-        if not self._unanswered:
+        if not self._under_way:
             self._answered_us = now_us
-        self._unanswered[packet_id] = now_us
+        self._under_way[packet_id] = now_us, frame
         self._forwarded += 1
+        self._onlooker.frames(self.name, Step.FORWARDED, (frame,), final=False)
 
     def _frame_answered(self, line: MqttLine, packet_id: int, code: int, words: str) -> None:
-        sent_us = self._unanswered.pop(packet_id, None) if line is self._line else None
-        if sent_us is None:
+        found = self._under_way.pop(packet_id, None) if line is self._line else None
+        if found is None:
             return
+        sent_us, frame = found
         now_us = self._now().monotonic_us
         self._answered_us = self._contact_us = now_us
         took_us, before_us = now_us - sent_us, self._round_trip_us
         self._round_trip_us = took_us if before_us is None else before_us + (took_us - before_us) / 8
         if code in {0, _NO_MATCHING_SUBSCRIBERS}:
             self._acknowledged += 1
+            self._onlooker.frames(self.name, Step.ACKNOWLEDGED, (frame,), "" if code == 0 else "nobody_subscribed")
             self._heard_by_somebody(code == 0)
         else:
             self._missed["refused"] += 1
+            self._onlooker.frames(self.name, Step.MISSED, (frame,), "refused")
             self._warn_once(f"the broker does not take frames: {words}")
             self._state, self._evidence = "refused", f"the broker does not take frames: {words}"
         self._pump()
@@ -267,16 +281,18 @@ class ChirpstackMqttServer:
 
     def _line_ended(self) -> None:
         self._line = None
-        if self._unanswered:
-            self._missed["unanswered"] += len(self._unanswered)
-            self._unanswered.clear()
+        if self._under_way:
+            self._unanswered += len(self._under_way)
+            lost = [frame for _, frame in self._under_way.values()]
+            self._onlooker.frames(self.name, Step.UNANSWERED, lost)
+            self._under_way.clear()
 
     async def _watch(self, line: MqttLine) -> None:
         """Until the line is gone, or the broker takes frames and says nothing."""
         while not line.gone.done():
             await asyncio.wait((line.gone,), timeout=self._settings.ack_timeout_s / 4)
             waited_us = self._now().monotonic_us - self._answered_us
-            if self._unanswered and waited_us > self._settings.ack_timeout_s * 1e6:
+            if self._under_way and waited_us > self._settings.ack_timeout_s * 1e6:
                 line.drop(f"no acknowledgement from the broker for {self._settings.ack_timeout_s:g} s")
             self._pump()
         raise Unreachable(line.gone.result())
@@ -392,13 +408,19 @@ class ChirpstackMqttServer:
         if downlink.replayed:
             # It answers a frame that the device sent long ago: on the air it could only disturb.
             self._swallowed += 1
+            self._turn_away(TxResult.TOO_LATE, "it answers a frame that was sent again long after it was heard")
             self._answer(downlink, ["TOO_LATE"] * len(downlink.items))
         elif len(self._answering) >= MOST_DOWNLINKS:
+            self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
             self._answer(downlink, ["QUEUE_FULL"] * len(downlink.items))
         else:
             task = asyncio.get_running_loop().create_task(self._carry_out(downlink))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
+
+    def _turn_away(self, result: TxResult, detail: str) -> None:
+        """Tell who looks on of what is not even offered to the radio."""
+        self._onlooker.downlink(Outcome(None, self.name, None, TxReport("", result, detail), on_air=False))
 
     async def _carry_out(self, downlink: Downlink) -> None:
         """Try the items in their order until one may have been heard; tell the server what became of each."""
@@ -406,6 +428,7 @@ class ChirpstackMqttServer:
         for at, item in enumerate(downlink.items):
             if isinstance(item, Impossible):
                 statuses[at] = item.status
+                self._turn_away(TxResult.UNKNOWN, f"{item.status}: {item.reason}")
                 log.debug("lns %s: downlink %d: %s", self.name, downlink.downlink_id, item.reason)
                 continue
             ref = f"{self.name}-{downlink.downlink_id}-{at}"
@@ -441,7 +464,7 @@ class ChirpstackMqttServer:
         self._pump()
         now_us = self._now().monotonic_us
         configuration = self._configuration
-        settled = self._acknowledged + self._missed["unanswered"] + self._missed["refused"]
+        settled = self._acknowledged + self._unanswered + self._missed["refused"]
         return {
             "name": self.name,
             "type": "chirpstack-mqtt",
@@ -453,6 +476,7 @@ class ChirpstackMqttServer:
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,
             "acknowledged": self._acknowledged,
+            "unanswered": self._unanswered,
             "acknowledged_share": round(self._acknowledged / settled, 4) if settled else None,
             "unheard": self._unheard,
             "replayed": self._replayed,

@@ -128,7 +128,10 @@ class Schedule:
             return Denied(TxResult.TOO_EARLY, words)
         start_us = now_us + ahead_us
         taken = self._in_the_way(start_us, airtime_us)
-        return start_us if taken is None else Denied(TxResult.COLLISION_PACKET, _collision(taken, start_us, airtime_us))
+        if taken is None:
+            return start_us
+        words = _collision(taken, start_us, airtime_us)
+        return Denied(TxResult.COLLISION_PACKET, words, against=taken.request.ref)
 
     def take(self, planned: Planned) -> None:
         """Let it wait for its time."""
