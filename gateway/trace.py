@@ -39,6 +39,8 @@ TURN_US: Final = 1 << 32  # the concentrator counts microseconds in 32 bits
 LONGEST_DELAY_S: Final = 16
 """RX1 opens at most 15 s after the uplink (RxTimingSetup, TS001-1.0.4 section 5.8), RX2 a second later."""
 
+FORGOTTEN_AFTER_US: Final = (LONGEST_DELAY_S + 2) * SECOND_US
+
 MOST_REMEMBERED: Final = 4096  # frames that may still be answered: 18 s of the 171 a second that a chip can deliver
 
 
@@ -104,7 +106,7 @@ class Trace:
             self.shares.sent(event.asker, event.way, now.monotonic_us)
         if not self._feed.followed_raw:
             return
-        uplink = None if event.way is None else self._answered(event.way)
+        uplink = None if event.way is None else self._answered(event.way, now.monotonic_us)
         if isinstance(event, Offered):
             self._publish(lambda: downlink_json(event.number, event.asker, event.way, uplink, now))
             return
@@ -124,22 +126,30 @@ class Trace:
         if len(self._uplinks) > MOST_REMEMBERED:
             self._uplinks.popitem(last=False)
 
-    def _answered(self, way: DownlinkRequest) -> Answered | None:
+    def _answered(self, way: DownlinkRequest, now_us: int) -> Answered | None:
         """The uplink whose window it is: one that ended a whole number of seconds before, at the same receiver."""
         if not isinstance(way.timing, AtCounter):
             return None
-        for delay_s in range(1, LONGEST_DELAY_S + 1):
+        for delay_s in self._delays_s(way):
             ended_us = (way.timing.counter_us - delay_s * SECOND_US) % TURN_US
             found = self._uplinks.get((way.receiver, ended_us))
-            if found is not None:
+            if found is not None and now_us - found.frame.heard.monotonic_us < FORGOTTEN_AFTER_US:
                 delay_us = delay_s * SECOND_US
                 return Answered(found.frame, found.dev_eui, delay_us, self._window(found.frame, way, delay_us))
         return None
 
+    def _delays_s(self, way: DownlinkRequest) -> Sequence[int]:
+        """The most likely first: a frame that ended just as many seconds before another one is mistaken for it."""
+        delays_s = range(1, LONGEST_DELAY_S + 1)
+        if not _is_join_accept(way):
+            return delays_s
+        first_s = self._region.join_accept_delay1_us // SECOND_US
+        return sorted(delays_s, key=lambda delay_s: delay_s not in {first_s, first_s + 1})
+
     def _window(self, uplink: RadioFrame, way: DownlinkRequest, delay_us: int) -> str:
         """Which window of the uplink it is, as far as the plan tells: a server may have told the device otherwise."""
         region = self._region
-        if way.phy and way.phy[0] >> 5 == MType.JOIN_ACCEPT.value:
+        if _is_join_accept(way):
             return "RX1" if delay_us <= region.join_accept_delay1_us else "RX2"
         data_rate = region.data_rate_index(uplink.modulation)
         try:
@@ -150,6 +160,10 @@ class Trace:
             return "RX2"
         rx2_too = region.rx2.frequency_hz == rx1_hz and way.modulation != uplink.modulation
         return "RX2" if rx2_too and region.downlink_data_rates.get(region.rx2.data_rate) == way.modulation else "RX1"
+
+
+def _is_join_accept(way: DownlinkRequest) -> bool:
+    return bool(way.phy) and way.phy[0] >> 5 == MType.JOIN_ACCEPT.value
 
 
 @dataclass(frozen=True, slots=True)

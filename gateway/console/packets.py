@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.console import wording
 from gateway.console.status_page import local_time, reading_line, said, wording_on_a_terminal
-from gateway.console.terminal import clean
+from gateway.model import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,6 +59,10 @@ REASONS: Final = {
     "malformed": "it is no LoRaWAN frame",
 }
 """Why a server missed a frame; one that is not listed is shown as it is."""
+
+
+SELF_EXPLAINING: Final = frozenset({Refusal.UNKNOWN_DEVICE, Refusal.CRC_BAD, Refusal.CRC_NONE, Refusal.COPY})
+"""Reasons whose detail repeats what the line above says."""
 
 
 class PacketLines:
@@ -159,7 +163,7 @@ class PacketLines:
             self._above = ""
         elif frame != self._above:
             text = f"({self._names.get(frame) or _who(event)}) {text}"
-        yield from self._wrapped(f"{start:>{_TIME}} ", clean(text))
+        yield from self._wrapped(f"{start:>{_TIME}} ", text)
 
     def _wrapped(self, start: str, text: str) -> Iterator[str]:
         further = _INDENT + "  " if start.strip() else _INDENT
@@ -197,8 +201,7 @@ def _details(event: Event) -> list[str]:
     radio, reason = event.get("radio") or {}, event.get("reason")
     told = [wording.plain(event["name"])] if event.get("name") else []
     if reason:
-        meaning, _ = wording.reason(str(reason))
-        told.append(meaning if not event.get("problem") else f"{meaning} ({wording.plain(event['problem'])})")
+        told.append(_why(str(reason), wording.plain(event.get("problem") or "")))
     if event.get("gap_before"):
         told.append(f"{wording.counted(event['gap_before'], 'frame', 'frames')} before it not heard")
     if event.get("join_eui"):
@@ -212,6 +215,13 @@ def _details(event: Event) -> list[str]:
     if radio.get("channel") is not None:
         told.append(f"channel {radio['channel']}")
     return told
+
+
+def _why(reason: str, problem: str) -> str:
+    meaning, _ = wording.reason(reason)
+    if reason in SELF_EXPLAINING or not problem:
+        return meaning
+    return wording.sentence(problem) if reason == Refusal.JOINED else f"{meaning}: {problem}"
 
 
 def _what(event: Event) -> str:
@@ -243,4 +253,4 @@ def _number(value: object, decimals: int) -> str:
 def _elapsed(milliseconds: float) -> str:
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
-    return f"{milliseconds:.0f} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:.1f} s"
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"

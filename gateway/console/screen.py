@@ -18,6 +18,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from gateway import __version__
 from gateway.console import verdict, wording
 from gateway.console.answering import answering
+from gateway.console.servers import server
 from gateway.console.verdict import Level, Pace
 from gateway.model import TimeQuality
 
@@ -152,7 +153,7 @@ class Screen:
         radio = status["radio"]
         self._pace.note(radio["heard"], now.steady_s)
         sinks = [verdict.link(facts) for facts in status["sinks"]]
-        servers = [verdict.link(facts) for facts in status["lns"]]
+        servers = [server(facts) for facts in status["lns"]]
         hearing, keeping = verdict.hearing(radio, status["uptime_s"]), verdict.keeping(status["store"])
         delivering = verdict.delivering([*sinks, *servers])
         lamps = [
@@ -177,7 +178,7 @@ class Screen:
             "sending": answering(status["network"], radio) if status.get("network") else None,
             "sinks": sinks,
             "servers": servers,
-            "steps": list(dict.fromkeys(step for one in (*sinks, *servers) for step in one.verdict.steps)),
+            "steps": list(dict.fromkeys(step for one in sinks for step in one.verdict.steps)),
             "radio": radio,
             "reasons": _reasons(radio),
             "store": status["store"],

@@ -9,7 +9,7 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gateway.console import verdict, wording
+from gateway.console import servers, verdict, wording
 from gateway.console.answering import answering
 from gateway.console.terminal import clean
 from gateway.errors import GatewayError
@@ -62,28 +62,10 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
             waits += f", through in about {wording.duration(part['drained_in_s'])}"
         yield from _part("Sink", link.verdict, figures + waits, name=wording.plain(link.name))
     for part in facts["lns"]:
-        link = verdict.link(part)
-        yield from _part("LNS", link.verdict, server_figures(part), name=wording.plain(link.name))
+        link = servers.server(part)
+        yield from _part("LNS", link.verdict, *link.figures, name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
-
-
-def server_figures(facts: Mapping[str, Any]) -> str:
-    """What came of frames and downlinks at one network server; each fact may be missing."""
-    told = [_figures(facts, ("forwarded", "acknowledged"))]
-    if (share := facts.get("acknowledged_share")) is not None:
-        told[0] += f" ({share:.0%})"
-    if missed := sum((facts.get("missed") or {}).values()):
-        told.append(f"missed {wording.count(missed)}")
-    if (round_trip_ms := facts.get("round_trip_ms")) is not None:
-        told.append(f"answers in {wording.milliseconds(round_trip_ms)}")
-    if (age_s := facts.get("last_contact_s")) is not None:
-        told.append(f"the last time {wording.duration(age_s)} ago")
-    results = sorted((facts.get("downlinks") or {}).items())
-    if results:
-        words = (f"{wording.plain(word)} {wording.count(number)}" for word, number in results)
-        told.append(f"downlinks: {', '.join(words)}")
-    return ", ".join(filter(None, told))
 
 
 def _forecast(store: Mapping[str, Any]) -> str:
@@ -97,9 +79,9 @@ def _forecast(store: Mapping[str, Any]) -> str:
     return told
 
 
-def _part(title: str, found: Verdict, figures: str = "", *, name: str = "") -> Iterator[str]:
+def _part(title: str, found: Verdict, *figures: str, name: str = "") -> Iterator[str]:
     yield f"{title:{_LABEL}}{_SIGNS[found.level]:6}{f'{name} {found.word}'.strip()}"
-    for text in (found.why, figures):
+    for text in (found.why, *figures):
         yield from _wrapped(text)
     for arrow, remarks in (("", found.notes), ("→ ", found.steps)):
         for remark in remarks:

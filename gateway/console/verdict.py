@@ -71,6 +71,7 @@ class Link:
     queued: int = 0
     oldest_age_s: float = 0.0
     acknowledged: int | None = None
+    figures: tuple[str, ...] = ()  # lines; empty: those above say it
 
 
 DOCTOR = Step("Examine everything, step by step:", "lorawan-gateway doctor")

@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from gateway.journal import NOBODY, Outcome, Step
+from gateway.lns.advice import parted
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
 from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
-from gateway.lns.station_trouble import Away, words_for
+from gateway.lns.station_trouble import Away, away_for
 from gateway.model import UNDATED, Crc, TxReport, TxResult
 from gateway.wire import basics_station as wire
 from gateway.wire.station_json import MalformedMessage
@@ -112,7 +113,7 @@ class BasicsStation:
         self._waiting: deque[tuple[RadioFrame, Xtime]] = deque()
         self._something = asyncio.Event()
         self._line: _Line | None = None
-        self._state, self._evidence = "connecting", "not connected yet"
+        self._state, self._evidence, self._hint = "connecting", "not connected yet", ""
         self._failures = 0
         self._connected = 0
         self._last_contact_us: int | None = None
@@ -156,6 +157,7 @@ class BasicsStation:
         finally:
             for task in self._under_way:
                 task.cancel()
+            self._state, self._evidence, self._hint = "stopped", "", ""
 
     def facts(self) -> Mapping[str, Any]:
         """For `status`: name, state, evidence, and what came of frames and downlinks."""
@@ -165,16 +167,21 @@ class BasicsStation:
         return {
             "name": self.name,
             "type": "basics-station",
+            "server": self._settings.server or self._settings.cups,
             "state": self._state,
             "evidence": self._evidence,
+            **({"hint": self._hint} if self._hint else {}),
             "last_contact_s": None if since_us is None else round(since_us / 1e6, 1),
             "round_trip_ms": self._round_trip_ms,
             "forwarded": self._forwarded,
+            "acknowledged": None,  # the protocol acknowledges no frame
+            "unanswered": None,
+            "acknowledged_share": None,
             "waiting": len(self._waiting),
             "missed": dict(self._missed),
             "not_for_it": dict(self._unsent),
             "downlinks": dict(self._downlinks),
-            "refused": dict(self._refused),
+            "refused": {reason: times for reason, times in self._refused.items() if not reason.startswith("said_")},
             "plan": None if config is None else _plan_facts(config),
         }
 
@@ -240,7 +247,11 @@ class BasicsStation:
         except MalformedMessage as fault:
             raise Away(str(fault)) from None
         if isinstance(found, wire.Rejected):
-            raise Away(f"it does not take this gateway: {found.error}", alert=True)
+            raise Away(
+                f"it does not take this gateway: {found.error}",
+                hint=f"Add this gateway there with EUI {self._eui}, or check which EUI it has there.",
+                alert=True,
+            )
         if not server.startswith("wss:") and found.uri.startswith("wss:"):
             raise Away(f"it sends us on to {found.uri}; write wss:// in server, so that it is known whom to trust")
         if server.startswith("wss:") and found.uri.startswith("ws:") and not self._settings.insecure:
@@ -403,7 +414,11 @@ class BasicsStation:
         """Tell both sides, and leave: a server whose plan we do not follow would be told half of what it expects."""
         self._refused["router_config"] += 1
         await line.send(wire.write_alarm(f"router_config refused: {why}"))
-        raise Away(f"its router_config cannot be followed: {why}", alert=True)
+        raise Away(
+            f"its router_config cannot be followed: {why}",
+            hint="Give this gateway, on the server, the frequency plan of the region in the settings here.",
+            alert=True,
+        )
 
     def _xtimes(self) -> bytes:
         now = self._now()
@@ -518,14 +533,15 @@ class BasicsStation:
             log.info("lns %s: %s is back after %d attempts", self.name, uri, self._failures)
         else:
             log.info("lns %s: connected to %s", self.name, uri)
-        self._state, self._evidence = "connected", f"connected to {uri}"
+        self._state, self._evidence, self._hint = "connected", f"connected to {uri}", ""
         self._connected += 1
         self._failures = 0
 
     def _be_away(self, away: Away, *, steady: bool) -> None:
         self._failures = 1 if steady else self._failures + 1
-        level = logging.WARNING if self._evidence != away.words else logging.DEBUG
-        self._state, self._evidence = "refused" if away.alert else "unreachable", away.words
+        evidence, hint = parted(away.words) if not away.hint else (away.words, away.hint)
+        level = logging.WARNING if self._evidence != evidence else logging.DEBUG
+        self._state, self._evidence, self._hint = "refused" if away.alert else "unreachable", evidence, hint
         log.log(level, "lns %s: %s: %s", self.name, self._settings.server or self._settings.cups, away.words)
 
     def _say(self, kind: str, words: str, *values: object) -> None:
@@ -582,4 +598,4 @@ def _first(group: BaseExceptionGroup[Any]) -> Away:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, Away) else Away(words_for(error))
+    return error if isinstance(error, Away) else away_for(error)

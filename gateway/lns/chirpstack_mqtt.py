@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from gateway.journal import NOBODY, Outcome, Step
 from gateway.lines.dialing import Unreachable
 from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.lines.pace import LONGEST_WAIT_S, backoff_s
+from gateway.lns.advice import parted
 from gateway.model import Crc, TxReport, TxResult
 from gateway.wire.chirpstack import (
     CONN_STATE,
@@ -257,7 +259,7 @@ class ChirpstackMqttServer:
                 except Unreachable as reason:
                     # A broker that lets everybody in and out again at once is not asked every second.
                     failures = 1 if loop.time() - connected_s > LONGEST_WAIT_S else failures + 1
-                    self._troubled(str(reason), alert=reason.alert)
+                    self._troubled(reason)
                 await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311 - spreads reconnections
         finally:
             for task in self._answering:
@@ -338,10 +340,15 @@ class ChirpstackMqttServer:
         payload = self._settings.marshaler.write(CONN_STATE, offline)
         return aiomqtt.Will(self._settings.topic("state/conn"), payload, qos=1, retain=True)
 
-    def _troubled(self, reason: str, *, alert: bool) -> None:
-        if self._evidence != reason:
+    def _troubled(self, reason: Unreachable) -> None:
+        evidence, hint = parted(str(reason))
+        if self._evidence != evidence:
             log.warning("lns %s: %s", self.name, reason)
-        self._state, self._evidence, self._hint = "refused" if alert else "unreachable", reason, ""
+        # A name that nobody knows needs a person, too, but nobody refuses anything.
+        refused = reason.alert and not isinstance(reason.__cause__, socket.gaierror)
+        if refused and not hint:
+            hint = "It answers, but not to us: check username, password_file and certificates in the settings."
+        self._state, self._evidence, self._hint = "refused" if refused else "unreachable", evidence, hint
 
     def _warn_once(self, what: str) -> None:
         if what not in self._said:

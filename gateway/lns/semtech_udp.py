@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.journal import NOBODY, Outcome, Step
+from gateway.lns.advice import silence_advice, udp_advice
 from gateway.lns.datagrams import DatagramLink, in_words
 from gateway.lns.windows import RecentUplinks
 from gateway.model import AtCounter, DownlinkRequest, Lora, TxReport, TxResult
@@ -135,7 +136,7 @@ class SemtechUdpServer:
         self._next_address = asyncio.Event()
         self._opened_us: int | None = None
         self._contact_us: int | None = None
-        self._trouble = ""
+        self._trouble = self._hint = ""
         self._round_trip_us: float | None = None
         self._said: set[str] = set()
         # What came of it.
@@ -170,7 +171,8 @@ class SemtechUdpServer:
         while True:
             silent = self._is_silent()
             if silent and not self._trouble:
-                self._troubled(f"no answer for {self._silent_after_us / 1e6:g} s")
+                hint = silence_advice(self._settings.port, str(self._settings.gateway_eui))
+                self._troubled(f"no answer for {self._silent_after_us / 1e6:g} s", hint)
             if silent or self._in_vain or not self._link.is_open or self._link.has_moved():
                 await self._open()
             if not self._link.is_open:
@@ -192,8 +194,8 @@ class SemtechUdpServer:
                 return
         self._tries = 0
 
-    def _refused_by_network(self, trouble: str) -> None:
-        self._troubled(trouble)
+    def _refused_by_network(self, error: OSError) -> None:
+        self._troubled(in_words(error), self._advice(error))
         if self._in_vain and self._tries < self._link.addresses:
             self._next_address.set()
 
@@ -206,7 +208,7 @@ class SemtechUdpServer:
         try:
             await self._link.open()
         except OSError as error:
-            self._troubled(f"{self._settings.host}: {in_words(error)}")
+            self._troubled(f"{self._settings.host}: {in_words(error)}", self._advice(error))
             return
         self._opened_us = self._now_us()
         self._tries += 1
@@ -235,19 +237,22 @@ class SemtechUdpServer:
         since_us = max(self._opened_us, self._contact_us or 0)
         return self._now_us() - since_us >= self._silent_after_us
 
-    def _troubled(self, trouble: str) -> None:
+    def _advice(self, error: OSError) -> str:
+        return udp_advice(error, self._settings.host, self._settings.port)
+
+    def _troubled(self, trouble: str, hint: str) -> None:
         log.log(
             logging.DEBUG if self._trouble else logging.WARNING,
             "lns %s: %s is not reached: %s", self.name, self._address, trouble,
         )  # fmt: skip
-        self._trouble = trouble
+        self._trouble, self._hint = trouble, hint
 
     def _answered(self) -> None:
         if self._trouble:
             log.info("lns %s: %s answers again", self.name, self._address)
         elif self._contact_us is None:
             log.info("lns %s: %s answers", self.name, self._address)
-        self._trouble = ""
+        self._trouble = self._hint = ""
         self._tries = 0
         self._contact_us = self._now_us()
 
@@ -326,7 +331,7 @@ class SemtechUdpServer:
                 raise
             return False
         except OSError as error:
-            self._troubled(in_words(error))
+            self._troubled(in_words(error), self._advice(error))
             return False
         return True
 
@@ -509,6 +514,7 @@ class SemtechUdpServer:
 
     def facts(self) -> Mapping[str, Any]:
         """For `status`. Frames: `forwarded` left, of these `acknowledged` or `unanswered`; `missed` never left."""
+        self._drop_stale()
         state, evidence = self._state()
         settled = self._acknowledged + self._unanswered
         now_us = self._now_us()
@@ -519,6 +525,7 @@ class SemtechUdpServer:
             "address": self._link.peer,
             "state": state,
             "evidence": evidence,
+            **({"hint": self._hint} if self._hint else {}),
             "last_contact_s": None if self._contact_us is None else round((now_us - self._contact_us) / 1e6, 1),
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,

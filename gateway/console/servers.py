@@ -1,0 +1,125 @@
+"""Network servers as a technician reads them: whether they have our frames, and what became of their downlinks. Pure.
+
+The facts have the same names for every kind of server (`view`); what a kind does not know is None, and no 0 is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.console import verdict, wording
+from gateway.console.verdict import Level, Link, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FEW_ACKNOWLEDGED: Final = 0.9
+ENOUGH_TO_TELL: Final = 20  # frames
+NEARLY_USED: Final = 0.9
+
+MISSED: Final = {
+    "away": "while it was away",
+    "slow": "for want of speed",
+    "no_room": "for want of room",
+    "full": "for want of room",
+    "not_sent": "not taken by the network",
+    "no_word": "no word for the modulation",
+    "refused": "refused by the broker",
+}
+"""Why frames did not leave; a reason that is not listed is shown as it is."""
+
+
+def server(facts: Mapping[str, Any]) -> Link:
+    """How one network server is."""
+    found = verdict.link(facts)
+    one = found.verdict
+    share, settled = facts.get("acknowledged_share"), _settled(facts)
+    if one.level is Level.GOOD and facts.get("hint"):
+        one = replace(one, level=Level.LOOK)  # it answers, and something is wrong all the same
+    elif one.level is Level.GOOD and share is not None and share < FEW_ACKNOWLEDGED and settled >= ENOUGH_TO_TELL:
+        why = f"Only {share:.0%} of the frames are acknowledged: the way there loses some, or the answers."
+        one = replace(one, level=Level.LOOK, word="Loses frames", why=why, steps=(Step("Is the uplink slow or full?"),))
+    return replace(found, verdict=one, acknowledged=None, figures=tuple(figures(facts)))
+
+
+def figures(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of figures, each a phrase of its own; each fact may be missing."""
+    yield from filter(None, (_frames(facts), _missed(facts), _contact(facts), _downlinks(facts), _refused(facts)))
+    yield from _airtime(facts)
+
+
+def _settled(facts: Mapping[str, Any]) -> int:
+    return (facts.get("acknowledged") or 0) + (facts.get("unanswered") or 0)
+
+
+def _frames(facts: Mapping[str, Any]) -> str:
+    if facts.get("forwarded") is None:
+        return ""
+    told = f"{wording.counted(facts['forwarded'], 'frame', 'frames')} forwarded"
+    if "acknowledged" in facts and facts["acknowledged"] is None:
+        return f"{told} (its protocol acknowledges none)"
+    if facts.get("acknowledged") is not None:
+        told += f", {wording.count(facts['acknowledged'])} acknowledged"
+    if (share := facts.get("acknowledged_share")) is not None:
+        told += f" ({_percent(share)})"
+    if facts.get("unanswered"):
+        told += f", {wording.count(facts['unanswered'])} not"
+    return told
+
+
+def _missed(facts: Mapping[str, Any]) -> str:
+    missed = {reason: number for reason, number in (facts.get("missed") or {}).items() if number}
+    told = []
+    if missed:
+        why = (f"{wording.count(n)} {MISSED.get(reason, _words(reason))}" for reason, n in _ordered(missed))
+        told.append(f"{wording.count(sum(missed.values()))} missed: {', '.join(why)}")
+    if facts.get("filtered"):
+        told.append(f"{wording.count(facts['filtered'])} not for it")
+    return "; ".join(told)
+
+
+def _contact(facts: Mapping[str, Any]) -> str:
+    age_s, round_trip_ms = facts.get("last_contact_s"), facts.get("round_trip_ms")
+    told = "" if age_s is None else f"answered {wording.duration(age_s)} ago"
+    if round_trip_ms is not None:
+        took = wording.milliseconds(round_trip_ms) if round_trip_ms >= 1 else "under a millisecond"
+        told += f"{', ' if told else 'answers '}in {took}"
+    return told
+
+
+def _downlinks(facts: Mapping[str, Any]) -> str:
+    results = facts.get("downlinks") or {}
+    return f"downlinks: {_tally(results)}" if results else ""
+
+
+def _refused(facts: Mapping[str, Any]) -> str:
+    refused = {_words(reason): number for reason, number in (facts.get("refused") or {}).items() if number}
+    return f"refused from it: {_tally(refused)}" if refused else ""
+
+
+def _airtime(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Of the air time that it shares with everybody, for each sub-band that was sent in."""
+    uses = facts.get("airtime") or ()
+    several = len({use["receiver"] for use in uses}) > 1
+    for use in uses:
+        whose = f" of {wording.plain(use['receiver'])}" if several else ""
+        used, left = (wording.number(use[key], 1) for key in ("used_s", "left_s"))
+        yield f"air time{whose}, {wording.plain(use['band'])}: {used} s its own this hour, {left} s left for all"
+
+
+def _tally(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{wording.plain(word)} {wording.count(number)}" for word, number in _ordered(numbers))
+
+
+def _ordered(numbers: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(numbers.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _words(reason: str) -> str:
+    return wording.plain(reason.replace("_", " "))
+
+
+def _percent(share: float) -> str:
+    """Rounded to the near side: 99.96 % are not all."""
+    return "100%" if share == 1 else f"{min(share, 0.999):.1%}" if share > 0.99 else f"{share:.0%}"
