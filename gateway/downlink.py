@@ -138,7 +138,7 @@ _ON_AIR = {TxResult.SENT: True, TxResult.UNKNOWN: None, TxResult.RADIO_UNREACHAB
 
 
 def _whose(rival: Rival) -> str:
-    return "one of this gateway's own" if rival.asker is None else f"one of {rival.asker}"
+    return "one of this gateway's own" if rival.asker is None else f"one that {rival.asker} asked for"
 
 
 def _tells(report: TxReport) -> int:

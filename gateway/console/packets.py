@@ -97,7 +97,8 @@ class PacketLines:
 
     def _frame(self, event: Event) -> Iterator[str]:
         name, frame = _who(event), str(event.get("id"))
-        self._names[frame] = name
+        if name:  # a damaged frame has none, and may be a copy of one that has
+            self._names[frame] = name
         if len(self._names) > REMEMBERED:
             self._names.popitem(last=False)
         self._above = frame
@@ -191,7 +192,7 @@ def _kind(event: Event) -> str:
 def _who(event: Event) -> str:
     """The address with the counter, or the EUI of who has no address yet."""
     address = event.get("dev_addr")
-    if not address:
+    if not address or str(event.get("m_type")) in {"join_request", "rejoin_request"}:
         return str(event.get("dev_eui") or "")
     counter = event.get("f_cnt", event.get("f_cnt16"))
     return str(address) if counter is None else f"{address} #{counter}"

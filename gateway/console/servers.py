@@ -36,16 +36,24 @@ def server(facts: Mapping[str, Any]) -> Link:
     one = found.verdict
     share, settled = facts.get("acknowledged_share"), _settled(facts)
     if one.level is Level.GOOD and facts.get("hint"):
-        one = replace(one, level=Level.LOOK)  # it answers, and something is wrong all the same
+        one = replace(one, level=Level.LOOK, word="Needs a look")  # it answers, and something is wrong all the same
     elif one.level is Level.GOOD and share is not None and share < FEW_ACKNOWLEDGED and settled >= ENOUGH_TO_TELL:
         why = f"Only {share:.0%} of the frames are acknowledged: the way there loses some, or the answers."
         one = replace(one, level=Level.LOOK, word="Loses frames", why=why, steps=(Step("Is the uplink slow or full?"),))
     return replace(found, verdict=one, acknowledged=None, figures=tuple(figures(facts)))
 
 
-def figures(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of figures, each a phrase of its own; each fact may be missing."""
-    yield from filter(None, (_frames(facts), _missed(facts), _contact(facts), _downlinks(facts), _refused(facts)))
+def figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Label and words, for what is known."""
+    told = {
+        "frames": _frames(facts),
+        "missed": _missed(facts.get("missed") or {}),
+        "not for it": wording.count(facts["filtered"]) if facts.get("filtered") else "",
+        "answers": _answers(facts),
+        "downlinks": _tally(facts.get("downlinks") or {}),
+        "refused": _tally({_words(reason): number for reason, number in (facts.get("refused") or {}).items()}),
+    }
+    yield from ((label, words) for label, words in told.items() if words)
     yield from _airtime(facts)
 
 
@@ -54,11 +62,12 @@ def _settled(facts: Mapping[str, Any]) -> int:
 
 
 def _frames(facts: Mapping[str, Any]) -> str:
-    if facts.get("forwarded") is None:
-        return ""
-    told = f"{wording.counted(facts['forwarded'], 'frame', 'frames')} forwarded"
+    forwarded = facts.get("forwarded")
+    if not forwarded:
+        return "" if forwarded is None else "none forwarded yet"
+    told = f"{wording.count(forwarded)} forwarded"
     if "acknowledged" in facts and facts["acknowledged"] is None:
-        return f"{told} (its protocol acknowledges none)"
+        return f"{told}; this protocol acknowledges none"
     if facts.get("acknowledged") is not None:
         told += f", {wording.count(facts['acknowledged'])} acknowledged"
     if (share := facts.get("acknowledged_share")) is not None:
@@ -68,44 +77,28 @@ def _frames(facts: Mapping[str, Any]) -> str:
     return told
 
 
-def _missed(facts: Mapping[str, Any]) -> str:
-    missed = {reason: number for reason, number in (facts.get("missed") or {}).items() if number}
-    told = []
-    if missed:
-        why = (f"{wording.count(n)} {MISSED.get(reason, _words(reason))}" for reason, n in _ordered(missed))
-        told.append(f"{wording.count(sum(missed.values()))} missed: {', '.join(why)}")
-    if facts.get("filtered"):
-        told.append(f"{wording.count(facts['filtered'])} not for it")
-    return "; ".join(told)
+def _missed(missed: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{wording.count(number)} {MISSED.get(reason, _words(reason))}" for reason, number in _ordered(missed)
+    )
 
 
-def _contact(facts: Mapping[str, Any]) -> str:
+def _answers(facts: Mapping[str, Any]) -> str:
     age_s, round_trip_ms = facts.get("last_contact_s"), facts.get("round_trip_ms")
-    told = "" if age_s is None else f"answered {wording.duration(age_s)} ago"
+    told = [] if age_s is None else [f"{wording.duration(age_s)} ago"]
     if round_trip_ms is not None:
-        took = wording.milliseconds(round_trip_ms) if round_trip_ms >= 1 else "under a millisecond"
-        told += f"{', ' if told else 'answers '}in {took}"
-    return told
+        told.append(f"in {wording.milliseconds(round_trip_ms) if round_trip_ms >= 1 else 'under a millisecond'}")
+    return ", ".join(told)
 
 
-def _downlinks(facts: Mapping[str, Any]) -> str:
-    results = facts.get("downlinks") or {}
-    return f"downlinks: {_tally(results)}" if results else ""
-
-
-def _refused(facts: Mapping[str, Any]) -> str:
-    refused = {_words(reason): number for reason, number in (facts.get("refused") or {}).items() if number}
-    return f"refused from it: {_tally(refused)}" if refused else ""
-
-
-def _airtime(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Of the air time that it shares with everybody, for each sub-band that was sent in."""
-    uses = facts.get("airtime") or ()
+def _airtime(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of the air time that it shares with everybody, for each sub-band that it has sent in."""
+    uses = [use for use in facts.get("airtime") or () if use["used_s"]]
     several = len({use["receiver"] for use in uses}) > 1
     for use in uses:
         whose = f" of {wording.plain(use['receiver'])}" if several else ""
-        used, left = (wording.number(use[key], 1) for key in ("used_s", "left_s"))
-        yield f"air time{whose}, {wording.plain(use['band'])}: {used} s its own this hour, {left} s left for all"
+        used, left = (wording.milliseconds(1000 * use[key]) for key in ("used_s", "left_s"))
+        yield "on air", f"{wording.plain(use['band'])}{whose}: {used} this hour, {left} left for all"
 
 
 def _tally(numbers: Mapping[str, int]) -> str:
@@ -113,7 +106,8 @@ def _tally(numbers: Mapping[str, int]) -> str:
 
 
 def _ordered(numbers: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(numbers.items(), key=lambda one: (-one[1], one[0]))
+    """The most first; what never happened is left out."""
+    return sorted(((word, number) for word, number in numbers.items() if number), key=lambda one: (-one[1], one[0]))
 
 
 def _words(reason: str) -> str:

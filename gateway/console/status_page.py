@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.console import servers, verdict, wording
-from gateway.console.answering import answering
+from gateway.console.answering import airtime_left, answering
 from gateway.console.terminal import clean
 from gateway.errors import GatewayError
 
@@ -49,7 +49,7 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _part("Clock", verdict.clock(facts["clock"]))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
     if facts.get("network"):
-        yield from _part("Sends", answering(facts["network"], radio))
+        yield from _part("Sends", answering(facts["network"], radio), *airtime_left(radio))
     yield from _part("Keeps", verdict.keeping(store), f"{kept}{_forecast(store)}")
     for part in facts.get("codecs", ()):
         if (found := verdict.codec(part)) is not None:
@@ -63,7 +63,7 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _part("Sink", link.verdict, figures + waits, name=wording.plain(link.name))
     for part in facts["lns"]:
         link = servers.server(part)
-        yield from _part("LNS", link.verdict, *link.figures, name=wording.plain(link.name))
+        yield from _part("LNS", link.verdict, *map(": ".join, link.figures), name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
 
