@@ -134,6 +134,7 @@ class SemtechUdpServer:
         # How it is.
         self._tries = 0  # sockets without an answer, since the last pause
         self._next_address = asyncio.Event()
+        self._stopped = False
         self._opened_us: int | None = None
         self._contact_us: int | None = None
         self._trouble = self._hint = ""
@@ -153,6 +154,7 @@ class SemtechUdpServer:
 
     async def run(self) -> None:
         """Keep connected until cancelled."""
+        self._stopped = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_telling(), name=f"lns {self.name} status")
@@ -164,6 +166,7 @@ class SemtechUdpServer:
                 self._flushing.cancel()
                 self._flushing = None
             self._link.close()
+            self._stopped = True
 
     # --- connecting
 
@@ -525,7 +528,7 @@ class SemtechUdpServer:
             "address": self._link.peer,
             "state": state,
             "evidence": evidence,
-            **({"hint": self._hint} if self._hint else {}),
+            **({"hint": self._hint} if self._hint and state == "unreachable" else {}),
             "last_contact_s": None if self._contact_us is None else round((now_us - self._contact_us) / 1e6, 1),
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,
@@ -539,6 +542,8 @@ class SemtechUdpServer:
         }
 
     def _state(self) -> tuple[str, str]:
+        if self._stopped:
+            return "stopped", ""
         if self._trouble:
             return "unreachable", self._trouble
         if self._contact_us is None:
