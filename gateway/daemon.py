@@ -24,6 +24,7 @@ from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
+from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
@@ -117,7 +118,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         if side.answers:
             line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, radio, side, clock, view.trace)
+        forwarding = _forward(line, settings, eui, store, radio, side, clock, view.trace)
         control = _control(settings, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
@@ -199,6 +200,7 @@ def _forward(
     line: UplinkLine,
     settings: Settings,
     eui: GatewayEui,
+    store: Store,
     radio: Concentrator,
     side: NetworkSide,
     clock: Clock,
@@ -207,6 +209,9 @@ def _forward(
     """Let whatever is heard go on to the network servers that the settings name."""
     reception = Reception(partial(only_receiver, radio))
     servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception, onlooker)
+    if store.in_memory_because is None:
+        keeper = partial(KeptFrames, store, answers=side.answers)
+        servers = parts.with_history(settings, servers, keeper, clock.stamp)
     forwarding = Forwarding(servers, reception)
     line.forward_to(forwarding)
     return forwarding

@@ -58,6 +58,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
+    "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "journal", "radio", "simulator"}
@@ -66,8 +67,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed", "trace"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"}
-    | {"journal"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 

@@ -127,6 +127,8 @@ class PacketLines:
         words = {"forwarded": "sent to it", "unanswered": "not acknowledged", "missed": "not sent"}.get(told, told)
         if reason == "nobody_subscribed":
             words = "the broker has it, and nobody is subscribed"
+        elif reason == "history":
+            words = "has it now, out of the store"
         elif reason:
             words += f": {REASONS.get(str(reason), reason)}"
         yield from self._follow(event, f"{wording.plain(event.get('lns'))}: {words}")
@@ -162,7 +164,7 @@ class PacketLines:
         start = _clock(event) if frame is None or after_ms is None else f"+{_elapsed(after_ms)}"
         if frame is None:
             self._above = ""
-        elif frame != self._above:
+        elif frame != self._above or after_ms is None:
             text = f"({self._names.get(frame) or _who(event)}) {text}"
         yield from self._wrapped(f"{start:>{_TIME}} ", text)
 
@@ -254,4 +256,6 @@ def _number(value: object, decimals: int) -> str:
 def _elapsed(milliseconds: float) -> str:
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
-    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:.2f} s" if milliseconds < 60_000 else wording.duration(milliseconds / 1000)

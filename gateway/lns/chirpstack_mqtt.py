@@ -52,7 +52,7 @@ from gateway.wire.chirpstack import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.journal import Onlooker
@@ -121,9 +121,11 @@ class ChirpstackMqttServer:
         now: Callable[[], Stamp],
         reception: Reception,
         onlooker: Onlooker = NOBODY,
+        dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
     ) -> None:
         self.name = settings.name
         self._onlooker = onlooker
+        self._dial = dial
         self._settings = settings
         self._broker = settings.broker()
         self._carry = carry
@@ -132,6 +134,7 @@ class ChirpstackMqttServer:
         self._line: MqttLine | None = None  # while frames go
         self._waiting: deque[RadioFrame] = deque()
         self._under_way: dict[int, tuple[int, RadioFrame]] = {}  # by packet id: when it left, monotonic, and what
+        self._settled: Callable[[RadioFrame, bool], None] = lambda _, __: None
         self._answered_us = 0
         self._answering: set[asyncio.Task[None]] = set()
         # How it is.
@@ -160,6 +163,15 @@ class ChirpstackMqttServer:
         self._waiting.append(frame)
         self._pump()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether frames go to the broker now."""
+        return self._line is not None and not self._line.gone.done()
+
+    def tell(self, settled: Callable[[RadioFrame, bool], None]) -> None:
+        """From now on say of each frame of the live lane whether it was acknowledged."""
+        self._settled = settled
+
     async def replay(self, frame: RadioFrame) -> None:
         """Send a frame that was kept while the server was away, and return when the broker has it.
 
@@ -178,6 +190,7 @@ class ChirpstackMqttServer:
         if objection := said.result():
             raise Unreachable(f"the broker does not take frames: {objection}", alert=True)
         self._replayed += 1
+        self._onlooker.frames(self.name, Step.ACKNOWLEDGED, (frame,), "history")
 
     def _pump(self) -> None:
         """Send what waits, as far as the line takes it; give up what is too old."""
@@ -196,6 +209,7 @@ class ChirpstackMqttServer:
         frame = self._waiting.popleft()
         self._missed[reason] += 1
         self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
+        self._settled(frame, False)
 
     def _send_frame(self, line: MqttLine, frame: RadioFrame) -> None:
         values = uplink(frame, self._settings.gateway_eui, random.getrandbits(32))
@@ -222,11 +236,13 @@ class ChirpstackMqttServer:
         self._round_trip_us = took_us if before_us is None else before_us + (took_us - before_us) / 8
         if code in {0, _NO_MATCHING_SUBSCRIBERS}:
             self._acknowledged += 1
+            self._settled(frame, True)
             self._onlooker.frames(self.name, Step.ACKNOWLEDGED, (frame,), "" if code == 0 else "nobody_subscribed")
             self._heard_by_somebody(code == 0)
         else:
             self._missed["refused"] += 1
             self._onlooker.frames(self.name, Step.MISSED, (frame,), "refused")
+            self._settled(frame, False)
             self._warn_once(f"the broker does not take frames: {words}")
             self._state, self._evidence = "refused", f"the broker does not take frames: {words}"
         self._pump()
@@ -250,7 +266,7 @@ class ChirpstackMqttServer:
             while True:
                 connected_s = loop.time()
                 try:
-                    line = await open_line(self._broker, self._will())
+                    line = await self._dial(self._broker, self._will())
                     try:
                         await self._serve(line)
                     finally:
@@ -283,11 +299,12 @@ class ChirpstackMqttServer:
 
     def _line_ended(self) -> None:
         self._line = None
-        if self._under_way:
-            self._unanswered += len(self._under_way)
-            lost = [frame for _, frame in self._under_way.values()]
-            self._onlooker.frames(self.name, Step.UNANSWERED, lost)
-            self._under_way.clear()
+        self._unanswered += len(self._under_way)
+        lost = [frame for _, frame in self._under_way.values()]
+        self._under_way.clear()
+        self._onlooker.frames(self.name, Step.UNANSWERED, lost)
+        for frame in lost:
+            self._settled(frame, False)
 
     async def _watch(self, line: MqttLine) -> None:
         """Until the line is gone, or the broker takes frames and says nothing."""

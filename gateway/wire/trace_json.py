@@ -17,7 +17,8 @@ And the way down; `lns` is who asked, null for this gateway itself, and `downlin
     downlink_result  what became of it: `result` (`model.TxResult`), `detail`, `on_air` (null: nobody can say), and
                      `lost_to` where another transmission was there before
 
-`after_ms` counts from the moment the frame was heard, on the monotonic clock: setting the clock does not disturb it.
+`after_ms` counts from the moment the frame was heard, on the monotonic clock: setting the clock does not disturb it. It
+is null for what was heard before the last start of the machine.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def frame_event_json(
     event: str, frame: RadioFrame, dev_eui: DevEui | None, lns: str, reason: str, now: Stamp, *, final: bool
 ) -> dict[str, Any]:
     """Something happened to a frame at a network server."""
-    said = message_json(frame.phy)
+    said, heard = message_json(frame.phy), frame.heard
+    after_us = now.monotonic_us - heard.monotonic_us if now.boot_id == heard.boot_id else None  # out of the store
     return {
         "event": event,
         "time": rfc3339(now.utc_us),
@@ -117,7 +119,7 @@ def frame_event_json(
         "dev_eui": said.get("dev_eui") if dev_eui is None else dev_eui.hex(),
         "dev_addr": said.get("dev_addr"),
         "lns": lns,
-        "after_ms": _ms(now.monotonic_us - frame.heard.monotonic_us),
+        "after_ms": None if after_us is None else _ms(after_us),
         "reason": reason or None,
         "final": final,
     }
