@@ -49,6 +49,7 @@ def figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "frames": _frames(facts),
         "missed": _missed(facts.get("missed") or {}),
         "not for it": wording.count(facts["filtered"]) if facts.get("filtered") else "",
+        "history": _history(facts.get("history") or {}),
         "answers": _answers(facts),
         "downlinks": _tally(facts.get("downlinks") or {}),
         "refused": _tally({_words(reason): number for reason, number in (facts.get("refused") or {}).items()}),
@@ -81,6 +82,15 @@ def _missed(missed: Mapping[str, int]) -> str:
     return ", ".join(
         f"{wording.count(number)} {MISSED.get(reason, _words(reason))}" for reason, number in _ordered(missed)
     )
+
+
+def _history(history: Mapping[str, Any]) -> str:
+    """What went to it out of the store, and who still waits for that."""
+    replayed, owed = history.get("replayed") or 0, history.get("owed_devices") or 0
+    told = [f"{wording.count(replayed)} sent later"] if replayed else []
+    if owed:
+        told.append(f"{wording.counted(owed, 'device', 'devices')} still owed some")
+    return ", ".join(told)
 
 
 def _answers(facts: Mapping[str, Any]) -> str:

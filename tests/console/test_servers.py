@@ -45,6 +45,11 @@ def test_why_frames_were_missed_downlinks_failed_and_messages_were_refused():
     }  # fmt: skip
 
 
+def test_what_went_to_it_later_and_who_still_waits():
+    assert told(history={"replayed": 12, "owed_devices": 1})["history"] == "12 sent later, 1 device still owed some"
+    assert "history" not in told(history={"replayed": 0, "owed_devices": 0})
+
+
 def test_how_soon_it_answers():
     assert told(last_contact_s=4.2, round_trip_ms=23.4)["answers"] == "4 s ago, in 23 ms"
     assert told(last_contact_s=4.2, round_trip_ms=0.4)["answers"] == "4 s ago, in under a millisecond"

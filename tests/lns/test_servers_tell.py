@@ -149,6 +149,14 @@ async def test_chirpstack_tells_what_the_broker_took_and_that_nobody_listens(bro
     assert (facts["forwarded"], facts["acknowledged"], facts["unanswered"], facts["missed"]) == (2, 1, 1, {})
 
 
+async def test_chirpstack_tells_what_it_got_out_of_the_store(broker):
+    notes = Notes()
+    async with running(mqtt(broker.url, notes)) as server:
+        await until(lambda: server.facts()["state"] == "connected")
+        await server.replay(frame())
+    assert notes.steps == [(Step.ACKNOWLEDGED, "history")]
+
+
 # --- downlinks that are not even offered to the radio
 
 
