@@ -251,7 +251,7 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
         site.carry_for(name),
         site.now,
         site.reception,
-        site.onlooker,
+        onlooker=site.onlooker,
     )
 
 

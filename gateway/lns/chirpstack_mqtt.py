@@ -120,8 +120,8 @@ class ChirpstackMqttServer:
         carry: Carry,
         now: Callable[[], Stamp],
         reception: Reception,
-        onlooker: Onlooker = NOBODY,
         dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
+        onlooker: Onlooker = NOBODY,
     ) -> None:
         self.name = settings.name
         self._onlooker = onlooker

@@ -77,7 +77,7 @@ def station(url: str, notes: Notes, **changes) -> BasicsStation:
 
 def mqtt(url: str, notes: Notes, **changes) -> ChirpstackMqttServer:
     settings = ChirpstackMqttSettings("chirp", url, EUI, **changes)
-    return ChirpstackMqttServer(settings, Radio().carry, now, Reception(lambda: "roof"), notes)
+    return ChirpstackMqttServer(settings, Radio().carry, now, Reception(lambda: "roof"), onlooker=notes)
 
 
 @pytest.fixture
