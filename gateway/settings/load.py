@@ -14,7 +14,7 @@ from gateway.settings.available import unavailable
 from gateway.settings.models import KINDS, Settings
 from gateway.settings.rules import contradictions, secret_files
 from gateway.settings.spelling import read_as_meant
-from gateway.settings.toml_file import TomlFile, nearest, read_toml, shown
+from gateway.settings.toml_file import TomlFile, nearest, parse_toml, read_toml, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,6 +76,18 @@ def examine(path: Path) -> Examination:
             notes.append(str(file.problem(key, text)))
     notes += (str(file.problem(key, text)) for key, text in _folders(settings))
     return Examination(settings, _ordered(file, found), (*notes, *_notes(settings)))
+
+
+def examine_draft(content: bytes, path: Path) -> Examination:
+    """What `examine` would say of settings not written yet, apart from the files they name, which may be elsewhere."""
+    try:
+        file = parse_toml(content, str(path))
+    except SettingsError as error:
+        return Examination(None, error.problems, ())
+    settings, found = _validate(file, path)
+    if settings is not None:
+        found += unavailable(settings)
+    return Examination(settings, _ordered(file, found), tuple(_notes(settings)))
 
 
 def _scenario(settings: Settings) -> Found:
