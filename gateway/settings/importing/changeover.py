@@ -154,6 +154,8 @@ def _sort_in(kinds: _Kinds, file: ForeignFile) -> None:
         return
     else:
         keys, kind = toml_keys(file), _toml_kind
+    if not keys and KNOWN_NAMES.fullmatch(file.base):
+        return  # comments alone, as the region.toml of regions that need none
     name = kind({str(key.path[0]) if key.path else "" for key in keys}, file)
     kinds.files.setdefault(name, []).append(keys)
     kinds.read += keys

@@ -43,10 +43,7 @@ _FORWARDER: Mapping[KeyPath, tuple[tuple[Any, ...], str]] = {
         (False,),
         "has no counterpart; only_dev_addr or only_join_eui keep everything away that is not LoRaWAN",
     ),
-    ("backend", "semtech_udp", "time_fallback_enabled"): (
-        (False, True),
-        "",
-    ),
+    ("backend", "semtech_udp", "time_fallback_enabled"): ((False, True), "is neither true nor false"),
     ("metadata", "split_delimiter"): (("=",), _NO_METADATA),
     ("metadata", "commands", "split_delimiter"): (("=",), _NO_METADATA),
     ("callbacks", "on_mqtt_connected"): (([],), _NO_COMMANDS),
@@ -77,7 +74,7 @@ _BRIDGE: Mapping[KeyPath, tuple[tuple[Any, ...], str]] = {
     (*_GENERIC, "qos"): ((0, 1), _OWN_LINE),
     (*_GENERIC, "clean_session"): ((False, True), _OWN_LINE),
     (*_GENERIC, "client_id"): (("",), "is made of the gateway's EUI and the name of the server here"),
-    ("backend", "semtech_udp", "fake_rx_time"): ((False, True), ""),
+    ("backend", "semtech_udp", "fake_rx_time"): ((False, True), "is neither true nor false"),
     ("backend", "semtech_udp", "skip_crc_check"): ((False,), _CHECKED),
 }
 _BRIDGE_BRANCHES: Mapping[KeyPath, str] = {
@@ -236,6 +233,7 @@ def _login(sheet: Sheet, at: KeyPath, name: str, draft: Draft) -> None:
     if password is not None and not draft.settled(password):
         _password(password, into, draft)
     files = {ours: sheet.get(*at, theirs) for theirs, ours in _FILES}
+    usable = {ours for ours, key in files.items() if key is not None and _is_path(key) and not draft.settled(key)}
     for ours, key in files.items():
         if key is None or draft.settled(key):
             continue
@@ -244,7 +242,7 @@ def _login(sheet: Sheet, at: KeyPath, name: str, draft: Draft) -> None:
             draft.take(key)
         elif not encrypted:
             draft.leave(key, "has no use: the address of the broker asks for no TLS")
-        elif half and not _has_text(files[half]):
+        elif ours in usable and half is not None and half not in usable:
             draft.leave(key, "stands alone: a certificate and its key go together")
         else:
             draft.secret_file(key, (*into, ours), str(key.value))
@@ -253,8 +251,8 @@ def _login(sheet: Sheet, at: KeyPath, name: str, draft: Draft) -> None:
 _FILES = (("ca_cert", "ca_file"), ("tls_cert", "cert_file"), ("tls_key", "key_file"))
 
 
-def _has_text(key: Key | None) -> bool:
-    return key is not None and isinstance(key.value, str) and key.value != ""
+def _is_path(key: Key) -> bool:
+    return isinstance(key.value, str) and key.value.startswith("/") and key.value.isprintable()
 
 
 def _password(key: Key, into: tuple[str, str], draft: Draft) -> None:

@@ -24,7 +24,7 @@ MAX_DEPTH = 24
 _BLANK = re.compile(r"(?:[ \t\r\n\f]+|(?s:/\*.*?\*/)|//[^\n]*)*")
 _STRING = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"')
 _NUMBER = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?(?:[eE][+-]?\d{1,3})?(?![\w.])")
-_WORD = re.compile(r"[^\s,\]}:\"]+")
+_WORD = re.compile(r"[^\s,\]}:\"/]+")
 _LITERALS = {"true": True, "false": False, "null": None}
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Problem
 from gateway.model import GatewayEui
+from gateway.settings.load import misfit
+from gateway.settings.models import KINDS
 from gateway.settings.toml_file import dotted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.settings.importing.foreign import Key, Sheet
-    from gateway.settings.toml_file import KeyPath
+from gateway.settings.toml_file import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,18 @@ class Draft:
         if origin is not None and self.values[into] != value:
             self.leave(key, f"says otherwise than {origin.place}, which was taken over")
             return False
+        if (why := self._misfit(into, value)) is not None:
+            self.leave(key, why)
+            return False
         self.values[into] = value
         self._origin.setdefault(into, key)
         self.take(key, into)
         return True
+
+    def _misfit(self, into: KeyPath, value: Any) -> str | None:
+        kind, name = str(into[0]), str(into[-1])
+        typed = {"type": self.values[*into[:-1], "type"]} if kind in KINDS else {}
+        return misfit(kind, {**typed, name: value}, name)
 
     def read(self, key: Key | None, into: KeyPath, reader: Callable[[Any], Any]) -> bool:
         """Take a key over as what `reader` makes of it; ValueError of the reader says why not."""
@@ -234,7 +244,7 @@ def seconds(value: object) -> str:
     """A number of seconds as a duration of ours."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
         raise ValueError(f"is {shown(value)}, not a number of seconds from 1 to 86400")
-    return f"{value:g}s"
+    return f"{value:g}s" if value == round(value) else f"{value * 1000:.0f}ms"
 
 
 def decibels(low: float, high: float) -> Callable[[object], float]:

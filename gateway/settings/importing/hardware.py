@@ -210,6 +210,8 @@ def _leave_rest(draft: Draft, hardware: Hardware, why: str, *, each: bool = Fals
     """What is not settled yet of the concentrator: a line for all of it, or for each object."""
     if hardware.root is not None:
         for part in hardware.sheet.parts(hardware.root) if each else ():
+            if _is_off(hardware.sheet, hardware.root, part):
+                draft.take_all(hardware.sheet.under(hardware.root, part))
             draft.leave_branch(hardware.sheet, hardware.root, part, why=why)
         draft.leave_branch(hardware.sheet, hardware.root, why=why)
     for key in (*hardware.others, hardware.model):
@@ -221,6 +223,15 @@ def _leave_rest(draft: Draft, hardware: Hardware, why: str, *, each: bool = Fals
             draft.leave(key, "has no counterpart in the settings")
         else:
             draft.leave(key, why)
+
+
+def _is_off(sheet: Sheet, root: str, part: str | int) -> bool:
+    """Whether something is switched off there, or a switch stands as it does for every LoRaWAN gateway."""
+    alone, switch = sheet.get(root, part), sheet.get(root, part, "enable")
+    as_ever = {"lorawan_public": True, "full_duplex": False}
+    if alone is not None:
+        return part in as_ever and alone.value is as_ever[str(part)]
+    return switch is not None and switch.value is False
 
 
 # --- which board -----------------------------------------------------------------------------------------------------

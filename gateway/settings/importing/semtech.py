@@ -238,7 +238,7 @@ def _concentrator(sheet: Sheet) -> Hardware | None:
     ]
     if root is None:
         return Hardware(sheet, None, others=rest, beacons=bool(beacon and beacon.value)) if rest else None
-    types = {key.value for at in (0, 1) if (key := sheet.get(root, f"radio_{at}", "type"))}
+    types = {str(key.value) for at in (0, 1) if (key := sheet.get(root, f"radio_{at}", "type"))}
     old = root.startswith("SX1301") and "SX1250" not in types
     com_type = sheet.text(root, "com_type")
     channels = [

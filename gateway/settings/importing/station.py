@@ -207,6 +207,8 @@ def id6(value: object) -> str:
     groups = [part.split(":") if part else [] for part in (head, tail)]
     missing = 4 - len(groups[0]) - len(groups[1])
     filled = groups[0] + ["0"] * missing + groups[1]
-    if (gap and missing < 1) or len(filled) != 4 or not all(re.fullmatch(r"[0-9A-Fa-f]{1,4}", part) for part in filled):
+    if (missing < 1) if gap else missing:
+        filled = []
+    if len(filled) != 4 or not all(re.fullmatch(r"[0-9A-Fa-f]{1,4}", part) for part in filled):
         raise ValueError(f"is {shown(value)}, not an EUI such as 16:c001:f150:812 or 16 hex digits")
     return "".join(part.lower().zfill(4) for part in filled)
