@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OWN_LOG = "is about the program's own log: ours goes to the journal"
 _OWN_LINE = "is set by this gateway: QoS 1, a session of its own, 30 s of keep-alive, patient dialling"
+_OWN_MEMORY = "is about the bridge's own memory; this gateway has its own"
 _NO_COMMANDS = "cannot be taken over: nothing that a server sends is run as a command here"
 _NO_METADATA = "cannot be taken over: this gateway adds no metadata of yours to its statistics"
 _CHECKED = "cannot be switched on: only frames with a correct checksum are kept and go to servers"
@@ -76,11 +77,13 @@ _BRIDGE: Mapping[KeyPath, tuple[tuple[Any, ...], str]] = {
     (*_GENERIC, "client_id"): (("",), "is made of the gateway's EUI and the name of the server here"),
     ("backend", "semtech_udp", "fake_rx_time"): ((False, True), "is neither true nor false"),
     ("backend", "semtech_udp", "skip_crc_check"): ((False,), _CHECKED),
+    ("backend", "semtech_udp", "connection_timeout_duration"): (("1m0s", "1m", "60s"), _OWN_MEMORY),
+    ("backend", "semtech_udp", "cache_default_expiration"): (("15s",), _OWN_MEMORY),
+    ("backend", "semtech_udp", "cache_cleanup_interval"): (("15s",), _OWN_MEMORY),
 }
 _BRIDGE_BRANCHES: Mapping[KeyPath, str] = {
     ("general",): _OWN_LOG,
     (*_MQTT, "auth"): "is a login that this gateway does not have",
-    ("backend", "semtech_udp"): "is about the bridge's own memory; this gateway has its own",
     ("backend", "basic_station"): "cannot be taken over: no Basics Stations are listened to here",
     ("backend", "concentratord"): "is the way to Concentratord, whose place this gateway takes",
     ("metrics",): "is about the bridge's own metrics: console.listen has ours, at /metrics",
@@ -125,7 +128,7 @@ def read_bridge(sheet: Sheet, draft: Draft) -> Listener | None:
     udp = kind is None or kind.value == "semtech_udp"
     draft.take(kind) if udp else draft.leave(kind, "is a way to the radio that this gateway does not have")
     auth = sheet.get(*_MQTT, "auth", "type")
-    servers = sheet.get(*_GENERIC, "servers")
+    servers = sheet.get(*_GENERIC, "servers") or sheet.get(*_GENERIC, "server")  # one only, in old files
     name = None
     if auth is None or auth.value in ("generic", ""):
         name = _broker(servers, "tcp://127.0.0.1:1883", draft)

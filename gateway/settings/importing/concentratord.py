@@ -73,6 +73,7 @@ def _concentrator(sheet: Sheet) -> Hardware:
     return Hardware(
         sheet,
         _GW,
+        "Concentratord",
         chip="sx1301" if old else "sx1302",
         usb=usb or any(part in name for part in ("css", "gwc_02")),
         path=sheet.text(_GW, "com_dev_path"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.settings.importing.foreign import Key, Sheet
-from gateway.settings.toml_file import KeyPath
+    from gateway.settings.toml_file import KeyPath
 
 
 @dataclass(frozen=True, slots=True)

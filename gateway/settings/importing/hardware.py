@@ -34,6 +34,8 @@ class Hardware:
 
     sheet: Sheet
     root: str | None  # the object all of it stands in
+    program: str  # that drives it so far
+    forwards: bool = False  # whether that program is a packet forwarder, and can go on as one
     chip: str = ""  # "sx1301", "sx1302"; "": not said
     usb: bool = False
     path: Key | None = None
@@ -152,12 +154,20 @@ def _keep_forwarder(draft: Draft, found: Found) -> None:
     else:
         listen = _free_listen(draft)
         draft.values["radio", "listen"] = listen
-        draft.notes.append(
-            "radio.type is packet-forwarder: the packet forwarder that drives the concentrator stays; let it send to "
-            f"{listen} (server_address, serv_port_up, serv_port_down). --radio libloragw does without it"
-        )
+        draft.notes.append(_who_forwards(found, listen))
     for one in found.hardware:
-        _leave_rest(draft, one, "stays with the program that drives the concentrator, which goes on as it is")
+        stays, goes = "stays in the packet forwarder, which goes on", f"has no use without {one.program}"
+        _leave_rest(draft, one, stays if one.forwards else goes)
+
+
+def _who_forwards(found: Found, listen: str) -> str:
+    """What has to be done so that frames come."""
+    how = f"let it send to {listen} (server_address, serv_port_up and serv_port_down in its global_conf.json)"
+    gone = [one.program for one in found.hardware if not one.forwards]
+    if gone:
+        start = f"radio.type is packet-forwarder: {gone[0]} drives the concentrator no more, install a packet forwarder"
+        return f"{start} and {how}; --radio libloragw needs none"
+    return f"radio.type is packet-forwarder: the one that drives the concentrator stays; {how}"
 
 
 def _free_listen(draft: Draft) -> str:

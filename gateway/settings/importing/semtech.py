@@ -28,6 +28,7 @@ DEFAULT_PORT = 1780
 """What the forwarder sends to when no port is set (DEFAULT_PORT_UP of lora_pkt_fwd.c); every sample sets one."""
 
 _GW = "gateway_conf"
+_PROGRAM = "the packet forwarder"
 _STREAMS = frozenset({"upstream", "radiostream", "statusstream"})  # mp_pkt_fwd: what is sent at all
 _NOT_HERE = {
     "autoquit_threshold": "has no place here: a server that is silent is dialled again, and nothing quits",
@@ -237,7 +238,9 @@ def _concentrator(sheet: Sheet) -> Hardware | None:
         if key.path[1] == "gps_tty_path" or key.path[1] == "gps" or str(key.path[1]).startswith("beacon_")
     ]
     if root is None:
-        return Hardware(sheet, None, others=rest, beacons=bool(beacon and beacon.value)) if rest else None
+        if not rest:
+            return None
+        return Hardware(sheet, None, _PROGRAM, forwards=True, others=rest, beacons=bool(beacon and beacon.value))
     types = {str(key.value) for at in (0, 1) if (key := sheet.get(root, f"radio_{at}", "type"))}
     old = root.startswith("SX1301") and "SX1250" not in types
     com_type = sheet.text(root, "com_type")
@@ -247,6 +250,8 @@ def _concentrator(sheet: Sheet) -> Hardware | None:
     return Hardware(
         sheet,
         root,
+        _PROGRAM,
+        forwards=True,
         chip="sx1301" if old else "sx1302",
         usb=com_type is not None and com_type.value.strip().upper() == "USB",
         path=sheet.text(root, "com_path"),

@@ -181,7 +181,7 @@ def _concentrator(sheet: Sheet) -> Hardware | None:
     root = next((name for name in ROOTS if sheet.parts(name)), None)
     device = sheet.text(_STATION, "device") or sheet.text(_STATION, "RADIODEV")
     if root is None:
-        return None if device is None else Hardware(sheet, None, others=[device])
+        return None if device is None else Hardware(sheet, None, "Station", others=[device])
     others = [key for name in ("device", "RADIODEV") if (key := sheet.get(_STATION, name))]
     path = sheet.text(root, "device") or device
     radios = {str(key.value).upper() for at in (0, 1) if (key := sheet.get(root, f"radio_{at}", "type"))}
@@ -189,6 +189,7 @@ def _concentrator(sheet: Sheet) -> Hardware | None:
     return Hardware(
         sheet,
         root,
+        "Station",
         chip="sx1302" if sx1302 else "sx1301",
         usb=path is not None and (path.value.startswith("usb") or "ttyACM" in path.value),
         path=path,
