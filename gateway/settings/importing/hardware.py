@@ -166,7 +166,8 @@ def _who_forwards(found: Found, listen: str) -> str:
     gone = [one.program for one in found.hardware if not one.forwards]
     if gone:
         start = f"radio.type is packet-forwarder: {gone[0]} drives the concentrator no more, install a packet forwarder"
-        return f"{start} and {how}; --radio libloragw needs none"
+        drivable = any(one.chip == "sx1302" for one in found.hardware)
+        return f"{start} and {how}{'; --radio libloragw needs none' if drivable else ''}"
     return f"radio.type is packet-forwarder: the one that drives the concentrator stays; {how}"
 
 
