@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foreign_samples import BRIDGE, CONCENTRATORD, FORWARDER, SEMTECH, STATION, file, imported, verdict
 from hypothesis import given, settings
@@ -14,6 +14,11 @@ from gateway.settings.importing.commented_json import leaves
 from gateway.settings.importing.foreign import ForeignFile, Key, json_keys, toml_keys
 from gateway.settings.importing.writing import as_toml
 from gateway.settings.toml_file import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings.importing import Imported
 
 WORDS = st.sampled_from(
     [
@@ -115,9 +120,16 @@ STATION_KEYS = ["euiprefix", "nodc", "device", "gps", "pps", "RADIODEV", "txpow_
 TOML_KEYS = ["region", "concentratord", "qos", "beacon", "split_delimiter", "type", "join_euis", "sx1302_reset_pin"]
 
 
-def check(*files: ForeignFile, **wishes: Any) -> None:
-    """Every key of the files is taken or listed, and what came of it loads."""
-    found = imported(*files, **wishes)
+def check(*files: ForeignFile) -> None:
+    """Every key of the files is taken or listed, whatever drives the concentrator, and what came of it loads."""
+    for radio in ("libloragw", "virtual", None):
+        found = imported(*files, radio=radio)
+        listed(found, files)
+    assert verdict(found).problems == ()
+
+
+def listed(found: Imported, files: Iterable[ForeignFile]) -> None:
+    """Every key of the files is taken or listed."""
     told = {(one.file, one.line, one.key) for one in found.taken} | {
         (one.file, one.line, one.key) for one in found.left_out
     }
@@ -126,7 +138,6 @@ def check(*files: ForeignFile, **wishes: Any) -> None:
         for key in keys_of(one):
             whole = [dotted(key.path[:end]) for end in range(1, len(key.path))]
             assert (key.file, key.line, str(key)) in told or any((key.file, part) in branches for part in whole), key
-    assert verdict(found).problems == ()
     assert not [one for one in found.left_out if not one.text]
 
 

@@ -497,6 +497,7 @@ def test_the_prefix_of_a_net_id_is_that_of_the_specification():
             "gateway.toml:1 file",
             "of none of the programs",
         ),
+        ("global_conf.json", json.dumps(dict.fromkeys(map(str, range(10_001)))), "global_conf.json:1 file", "keys"),
         ("disk.img", b"x" * ((1 << 20) + 1), "disk.img:1 file", "has more than 1 MiB"),
     ],
 )

@@ -15,7 +15,16 @@ from gateway.errors import Problem, SettingsError, UsageError
 from gateway.settings.importing.chirpstack import read_bridge, read_forwarder
 from gateway.settings.importing.concentratord import read_concentratord
 from gateway.settings.importing.draft import Draft, Imported, Wishes
-from gateway.settings.importing.foreign import MAX_BYTES, ForeignFile, Key, Sheet, json_keys, json_text, toml_keys
+from gateway.settings.importing.foreign import (
+    MAX_BYTES,
+    MAX_KEYS,
+    ForeignFile,
+    Key,
+    Sheet,
+    json_keys,
+    json_text,
+    toml_keys,
+)
 from gateway.settings.importing.hardware import Found, Hardware, Listener, settle_channels, settle_radio
 from gateway.settings.importing.semtech import OBJECTS, layered, read_semtech
 from gateway.settings.importing.station import is_home_file, read_home, read_slave, read_station
@@ -154,6 +163,8 @@ def _sort_in(kinds: _Kinds, file: ForeignFile) -> None:
         return
     else:
         keys, kind = toml_keys(file), _toml_kind
+    if len(keys) > MAX_KEYS:
+        raise _no_use(file, f"has more than {MAX_KEYS} keys: this is something else")
     if not keys and KNOWN_NAMES.fullmatch(file.base):
         return  # comments alone, as the region.toml of regions that need none
     name = kind({str(key.path[0]) if key.path else "" for key in keys}, file)

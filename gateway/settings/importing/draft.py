@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ class Draft:
         self.copies: list[SecretCopy] = []
         self._origin: dict[KeyPath, Key] = {}
         self._settled: set[int] = set()
+        self._names: set[str] = set()  # of network servers
+        self._again: Counter[str] = Counter()
 
     # --- settling foreign keys ---------------------------------------------------------------------------------------
 
@@ -185,14 +188,12 @@ class Draft:
     def new_lns(self, host: str) -> str:
         """A name of its own for a network server."""
         base = re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-")[:50].strip("-") or "server"
-        names = {path[1] for path in self.values if path[0] == "lns"}
-        return next(
-            name for count in range(1, 10_000) if (name := base if count == 1 else f"{base}-{count}") not in names
-        )
-
-    def drop_lns(self, name: str) -> None:
-        """Forget a network server that turned out to be none."""
-        self.values = {path: value for path, value in self.values.items() if path[:2] != ("lns", name)}
+        name = base
+        while name in self._names:
+            self._again[base] += 1
+            name = f"{base}-{self._again[base] + 1}"
+        self._names.add(name)
+        return name
 
     def secret_file(self, key: Key, into: KeyPath, source: str) -> None:
         """A certificate, key or token that lies in a file: it stays there, or is copied beside the settings."""

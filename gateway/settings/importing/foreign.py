@@ -23,6 +23,10 @@ MAX_BYTES = 1 << 20
 """The samples of all these programs have less than 20 kB; what is bigger is something else."""
 
 
+MAX_KEYS = 10_000
+"""The longest configuration known, of a gateway with 64 channels, has a tenth of that."""
+
+
 @dataclass(frozen=True, slots=True)
 class ForeignFile:
     """A file as it was found."""
@@ -61,6 +65,10 @@ class Sheet:
     def __init__(self, keys: Iterable[Key]) -> None:
         self.all = tuple(keys)
         self.keys = {key.path: key for key in self.all}
+        self._below: dict[KeyPath, list[Key]] = {}
+        for key in self.keys.values():
+            for end in range(len(key.path) + 1):
+                self._below.setdefault(key.path[:end], []).append(key)
 
     def overridden(self) -> Iterator[tuple[Key, Key]]:
         """Keys that do not count, each with the one that does."""
@@ -74,7 +82,7 @@ class Sheet:
 
     def under(self, *path: str | int) -> list[Key]:
         """Every key at or below a path."""
-        return [key for key in self.keys.values() if key.path[: len(path)] == path]
+        return self._below.get(path, [])
 
     def parts(self, *path: str | int) -> list[str | int]:
         """The names of what stands directly below a path, in the order of the file."""
