@@ -74,7 +74,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace"} | {
     "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.shares",
-    "radio.transmitters",
+    "radio.transmitters", "settings.importing",
 }  # fmt: skip
 OUTSIDE = frozenset(
     {
