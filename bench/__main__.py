@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, codecs, line, lns, parts, serving, store, trace
+from bench import answers, backlog, chip, codecs, line, lns, parts, radio, serving, store, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,8 @@ def main() -> int:
         "serving": lambda _: serving.run(),
         "lns": lambda chosen: lns.run(chosen.seconds),
         "answers": lambda chosen: answers.run(chosen.seconds),
+        "chip": lambda _: chip.run(),
+        "radio": lambda _: radio.run(),
     }
     parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks)}; all by default")

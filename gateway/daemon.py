@@ -27,7 +27,7 @@ from gateway.errors import DiskTrouble
 from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
-from gateway.host.identity import gateway_eui
+from gateway.host.identity import chip_eui, own_eui, remember_chip_eui
 from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lns.server import Forwarding, Reception
@@ -93,11 +93,11 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
     """Open the parts, run them until a signal, stop in order."""
     stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
-    eui = settings.gateway.eui or gateway_eui()
     notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
         clock = opened.enter_context(Clock(settings.store.path, time_sources))
+        eui = settings.gateway.eui or await _own_eui(settings, clock)
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date, store.now_us = clock.dating.date, lambda: clock.stamp().utc_us
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
@@ -160,7 +160,7 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
     """What can be asked of a gateway that does not run: its store is held meanwhile. StorageError when it does run."""
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
-        eui = settings.gateway.eui or gateway_eui()
+        eui = settings.gateway.eui or own_eui(settings.store.path)
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
         clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
@@ -178,6 +178,15 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
 def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
     gateway, region = settings.gateway, region_named(settings.gateway.region)
     return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+
+
+async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
+    """By the concentrator, which is asked once: it has to be started for that, and is closed again."""
+    folder = settings.store.path
+    if chip_eui(folder) is None and (found := await parts.chip_eui(settings, clock.stamp)) is not None:
+        remember_chip_eui(folder, found)
+        return found
+    return own_eui(folder)
 
 
 def _network_side(

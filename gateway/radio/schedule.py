@@ -170,6 +170,11 @@ class Schedule:
         self._waiting = [other for other in self._waiting if other is not planned]
         self._handed = [other for other in self._handed if other is not planned]
 
+    @property
+    def waiting(self) -> tuple[Planned, ...]:
+        """What nobody has been told of yet, by start."""
+        return tuple(self._waiting)
+
     def clear(self) -> tuple[Planned, ...]:
         """Forget everything, because the counter began anew; what was waiting or handed over, by start."""
         all_of_them = tuple(sorted((*self._handed, *self._waiting), key=_start))
