@@ -104,7 +104,7 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
+    "aiohttp": (("aiohttp", "yarl"), frozenset({"console", "lns", "delivery"})),
     "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
     "paho-mqtt": (("paho",), frozenset({"lines"})),
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),

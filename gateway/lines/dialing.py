@@ -110,9 +110,9 @@ def trouble_with(error: OSError) -> Trouble:
 
 
 _NO_CLIENT_CERTIFICATE: Final = Trouble(
-    "the broker wants a client certificate that it trusts; check cert_file and key_file", alert=True
+    "the other side wants a client certificate that it trusts; check cert_file and key_file", alert=True
 )
-_NO_TLS: Final = Trouble("this port does not speak TLS; check the port, or use mqtt://", alert=True)
+_NO_TLS: Final = Trouble("this port does not speak TLS; check the port, or write the url without TLS", alert=True)
 
 _CERTIFICATE: Final = {
     9: Trouble("its certificate is not valid yet; is the clock of this gateway right?"),  # heals itself with the clock
