@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
+from gateway.errors import UsageError
 from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
 from gateway.store.devices import NewDevice
 from gateway.store.retention import Limits
+from gateway.wire.privacy import Privacy
+from gateway.wire.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,9 +130,27 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sin
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
             in_flight=settings.in_flight,
-            fields=settings.fields,
+            privacy=privacy(settings),
         )
     )
+
+
+def privacy(settings: SinkSettings) -> Privacy:
+    """What of a reading leaves for a destination. UsageError when the key for its pseudonyms cannot be had."""
+    return Privacy(
+        fields=settings.fields,
+        pseudonyms=None if settings.pseudonym_key_file is None else _pseudonyms(settings.pseudonym_key_file),
+        position_decimals=settings.position_decimals,
+        time_step_s=None if settings.time_step is None else round(settings.time_step.total_seconds()),
+    )
+
+
+def _pseudonyms(file: Secret) -> Pseudonyms:
+    try:
+        return Pseudonyms(secret_path(file).read_bytes().strip())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{file} gives no key for pseudonyms: {reason}") from error
 
 
 def _file(value: Secret | None) -> Path | None:

@@ -24,6 +24,7 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.delivery.sink import SinkUnavailable
+from gateway.errors import GatewayError
 from gateway.lines.dialing import Trouble, dial, tls_context, trouble_with
 from gateway.wire.http_answer import Answer, one_line, retry_after_s
 
@@ -180,7 +181,7 @@ class HttpLine:
             raise SinkUnavailable(
                 f"{self.server}: cannot read {error.filename}: {error.strerror}", alert=True
             ) from error
-        except ValueError as error:
+        except (ValueError, GatewayError) as error:
             raise SinkUnavailable(f"{self.server}: {error}", alert=True) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> Answer:

@@ -20,7 +20,8 @@ from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.lines.dialing import Unreachable
 from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.model import DevEui
-from gateway.wire.own_json import FIELDS, json_bytes, reading_bytes
+from gateway.wire.own_json import json_bytes
+from gateway.wire.privacy import EVERYTHING, Privacy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ _OFFLINE: Final = b'{"state":"offline"}'
 class MqttDestination:
     """What the settings say of one `[sink.NAME]` of type mqtt. ValueError, without secrets, for what cannot be.
 
-    Paths and login as in `Broker`; `fields` are keys of a reading (`own_json.FIELDS`), empty for all of them.
+    Paths and login as in `Broker`; `privacy` is what the broker gets to see of a reading.
     """
 
     name: str
@@ -60,7 +61,7 @@ class MqttDestination:
     cert_file: Path | None = None
     key_file: Path | None = None
     in_flight: int = 32
-    fields: tuple[str, ...] = ()
+    privacy: Privacy = EVERYTHING
     need_subscriber: bool = False
     keepalive_s: int = 30  # a dead line is noticed after at most twice this
     connect_timeout_s: float = 10.0
@@ -71,9 +72,6 @@ class MqttDestination:
         """Check, and derive the broker."""
         if any(character in self.topic_prefix for character in "+#\0") or not self.topic_prefix.strip("/"):
             raise ValueError(f"topic_prefix {self.topic_prefix!r} must be a topic without + and #")
-        unknown = [name for name in self.fields if name not in FIELDS]
-        if unknown:
-            raise ValueError(f"fields: a reading has no {', '.join(unknown)}; it has {', '.join(FIELDS)}")
         broker = Broker(
             url=self.url,
             client_id=self.client_id or f"lorawan-gateway-{self.gateway_eui}-{self.name}",
@@ -178,15 +176,20 @@ class MqttLink:
         SinkUnavailable when the line ends. A broker that answers no has no place for it: a warning, once, because this
         login may be allowed to publish readings and nothing else.
         """
+        leaving = self._destination.privacy.facts(topic, facts)
+        if leaving is None:
+            return
         if topic == "status":
-            facts = {"state": "online", **facts}
-        objection = await self._publish(topic, json_bytes(facts), self._destination.ack_timeout_s, retain=retain)
+            leaving = {"state": "online", **leaving}
+        objection = await self._publish(topic, json_bytes(leaving), self._destination.ack_timeout_s, retain=retain)
         if objection and topic not in self._unwelcome:
             self._unwelcome.add(topic)
             log.warning("sink %s: the broker does not take %s: %s", self._destination.name, topic, objection)
 
     async def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
         """What is published under `PREFIX/{gateway_eui}/{dev_eui}/down`; a broker that allows no reading ends it."""
+        if self._destination.privacy.hides_devices:
+            return  # a pseudonym leads nobody to a device, us neither
         pattern = self._destination.topic("+/down")
         try:
             async for topic, payload in self._line.listen(pattern):
@@ -281,9 +284,9 @@ class _Window:
 
 
 def _own_format(destination: MqttDestination) -> Compose:
-    start, fields = destination.topic(""), destination.fields
+    start, privacy = destination.topic(""), destination.privacy
 
     def compose(record: Record) -> Sequence[tuple[str, bytes]]:
-        return ((f"{start}{record.reading.dev_eui.hex()}/up", reading_bytes(record, fields)),)
+        return ((f"{start}{privacy.dev_eui(record.reading)}/up", privacy.reading_bytes(record)),)
 
     return compose

@@ -34,6 +34,7 @@ from gateway.settings.values import (
     Server,
     Size,
     WebSocketUrl,
+    at_least,
     at_most,
     between,
     matching,
@@ -275,6 +276,9 @@ class Sink(Table):
     in_flight: Annotated[int, between(1, 10_000)] = 32
     only_tags: Mapping[str, Text] = Field(default_factory=dict)
     fields: Annotated[tuple[ReadingField, ...], AsTuple] = ()
+    pseudonym_key_file: SecretFile | None = None
+    position_decimals: Annotated[int, between(0, 7)] | None = None
+    time_step: Annotated[Duration, at_least("1s", "times are cut to whole seconds or more")] | None = None
 
 
 class MqttSinkSettings(Sink, Login):

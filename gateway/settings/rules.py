@@ -21,6 +21,7 @@ from gateway.settings.values import (
     read_server,
     secret_path,
 )
+from gateway.wire.pseudonym import SHORTEST_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -210,8 +211,11 @@ def secret_files(raw: Raw) -> Iterator[tuple[KeyPath, str, bool]]:
 def _secret_file(key: str, path: os.PathLike[str]) -> Iterator[tuple[str, bool]]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - one look: it opens and has something in it
-            if not file.read(1):
+            content = file.read(SHORTEST_KEY + 2)
+            if not content:
                 yield f"names {path}, which is empty", True
+            elif key == "pseudonym_key_file" and len(content.strip()) < SHORTEST_KEY:
+                yield f"names {path}, which has less than {SHORTEST_KEY} bytes: head -c 32 /dev/urandom > {path}", True
             elif key not in {"ca_file", "cert_file"} and os.fstat(file.fileno()).st_mode & 0o004:
                 yield f"names {path}, which everybody on this machine may read: chmod o-r {path}", False
     except PermissionError:

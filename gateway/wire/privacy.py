@@ -143,6 +143,10 @@ class Privacy:
         return utc_us if self.time_step_s is None else utc_us - utc_us % (self.time_step_s * 1_000_000)
 
 
+EVERYTHING: Final = Privacy()
+"""For a destination from which nothing is kept back."""
+
+
 def _places_cut(value: Any, decimals: int, depth: int) -> Any:
     """The same with every position in it cut; one that is no number is left out, because it cannot be."""
     match value:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brokers import Authority, Collector
-from contract_example import EXAMPLE, GATEWAY_EUI, record, records
+from contract_example import EXAMPLE, GATEWAY_EUI, READING, record, records
 
 from gateway.delivery.mqtt import MqttDestination, MqttSink
 from gateway.delivery.sink import Link, Refusal, Sink, SinkUnavailable
+from gateway.wire.privacy import Privacy
+from gateway.wire.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +93,7 @@ async def test_a_subscriber_sees_the_published_example_on_its_topic(mosquitto):
 
 
 async def test_readings_arrive_once_in_order_and_with_the_chosen_fields_only(mosquitto):
-    sink = sink_at(mosquitto.url, fields=("f_cnt",), topic_prefix="ville/lora", in_flight=8)
+    sink = sink_at(mosquitto.url, privacy=Privacy(("f_cnt",)), topic_prefix="ville/lora", in_flight=8)
     async with Collector(mosquitto, "ville/lora/+/+/up") as collector, sink.connect() as link:
         for first in range(1, 161, 8):
             assert await link.deliver(records(8, first)) == []
@@ -100,6 +102,21 @@ async def test_readings_arrive_once_in_order_and_with_the_chosen_fields_only(mos
     assert [reading["f_cnt"] for reading in readings] == list(range(1, 161))
     assert {tuple(reading) for reading in readings} == {("id", "record_id", "gateway_eui", "dev_eui", "f_cnt")}
     assert {(message.topic, message.qos) for message in heard} == {(UP.replace("lorawan", "ville/lora"), 1)}
+
+
+async def test_a_broker_that_gets_pseudonyms_never_sees_a_device_by_name(mosquitto):
+    names = Pseudonyms(b"a key for this test")
+    sink = sink_at(mosquitto.url, privacy=Privacy(pseudonyms=names))
+    dev_eui = READING.dev_eui.hex()
+    async with Collector(mosquitto) as collector, sink.connect() as link:
+        assert await link.deliver(records(2)) == []
+        await link.announce(f"{dev_eui}/join", {"dev_eui": dev_eui})
+        await link.announce("balance", {"losses": {"by_device": [{"dev_eui": dev_eui}]}})
+        assert [one async for one in link.downlinks()] == []
+        heard = await collector.until(lambda heard: any(message.topic.endswith("/balance") for message in heard))
+    assert not any(dev_eui in message.topic or dev_eui.encode() in message.payload for message in heard)
+    hidden = names.of("dev_eui", dev_eui)
+    assert [message.topic.split("/")[2] for message in heard if message.topic.endswith("/up")] == [hidden, hidden]
 
 
 async def test_two_lanes_and_announcements_share_one_link(mosquitto):
@@ -369,7 +386,6 @@ async def test_a_name_nobody_knows_is_told_in_words():
         ({"ca_file": Path("c")}, "needs? mqtts://"),
         ({"topic_prefix": "lora/#"}, "topic_prefix"),
         ({"topic_prefix": ""}, "topic_prefix"),
-        ({"fields": ("mesurements",)}, "no mesurements"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused_without_showing_secrets(options, words):

@@ -299,6 +299,8 @@ SINK_MISTAKES = [
     ('type = "mqtt"\nurl = "mqtt://host/topic"', "sink.s.url", "nothing follows the port"),
     ('type = "mqtt"\nurl = "mqtt://me:hunter2@host"', "sink.s.url", "password_file"),
     ('type = "mqtt"\nurl = "me:hunter2@host"', "sink.s.url", "password_file"),
+    ('type = "mqtt"\nurl = "mqtt://h"\ntime_step = "500ms"', "sink.s.time_step", "whole seconds"),
+    ('type = "mqtt"\nurl = "mqtt://h"\nposition_decimals = 8', "sink.s.position_decimals", "between 0 and 7"),
     ('type = "mqtt"\nurl = "mqtt://h"\nbatch = 1', "sink.s.batch", "belongs to type ngsi-v2 or ngsi-ld or webhook"),
     ('type = "mqtt"\nurl = "mqtt://h"\npassword_file = "hunter2"\nusername = "u"', "sink.s.password_file", "neither"),
     ('type = "mqtt"\nurl = "mqtt://h"\ntoken_file = "credential:../x"', "sink.s.token_file", "letters, digits"),
@@ -504,6 +506,16 @@ def test_check_looks_at_secret_files_and_load_does_not(write, tmp_path):
     assert examine(path).problems == ()
     assert "chmod o-r" in examine(path).notes[0]
     assert "s3cret" not in "".join(examine(path).notes)
+
+
+def test_a_short_key_for_pseudonyms_is_a_problem_before_the_start(write, tmp_path):
+    path = write(f'[sink.s]\ntype = "mqtt"\nurl = "mqtt://h"\npseudonym_key_file = "{tmp_path / "key"}"\n')
+    (tmp_path / "key").write_bytes(b"k" * 15 + b"\n")
+    (problem,) = examine(path).problems
+    assert (problem.line, problem.key) == (4, "sink.s.pseudonym_key_file")
+    assert "less than 16 bytes" in problem.text
+    (tmp_path / "key").write_bytes(b"k" * 16)
+    assert examine(path).problems == ()
 
 
 def test_check_looks_for_scenario_and_codec_folders(write, tmp_path):
