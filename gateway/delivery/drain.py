@@ -135,6 +135,7 @@ class Drain:
         self._pause_asked = asyncio.Event()
         self.state = "connecting"
         self.evidence = ""
+        self._failures = 0  # that nobody was told the end of
         self.oldest: Stamp | None = None
         self._queue = Pace()
 
@@ -184,6 +185,7 @@ class Drain:
     async def run(self) -> None:
         """Connect, carry, and when the connection is lost, wait and connect again."""
         failures = 0
+        proof = True  # whether a connection is good news: not after one that came, too, and did not last
         loop = asyncio.get_running_loop()
         while True:
             began: float | None = None
@@ -193,6 +195,8 @@ class Drain:
                 async with self._sink.connect() as link:
                     began = loop.time()
                     self._connected(failures)
+                    if proof:
+                        self._recovered()
                     await self._carry(link)
             except SinkUnavailable as unavailable:
                 reason = unavailable
@@ -201,7 +205,9 @@ class Drain:
                 reason = SinkUnavailable(f"failed: {error}", alert=True)
             if self._progress.paused:
                 continue
-            failures = 1 if began is not None and loop.time() - began > SUSTAINED_S else failures + 1
+            sustained = began is not None and loop.time() - began > SUSTAINED_S
+            proof = began is None or sustained
+            failures = 1 if sustained else failures + 1
             self._lost(reason, failures)
             await self._observe_oldest()
             wait_s = max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0)
@@ -225,14 +231,18 @@ class Drain:
         raise SinkUnavailable("paused")
 
     def _connected(self, failures: int) -> None:
-        if failures:
-            log.info("%s: connected again after %d attempts", self.name, failures)
+        self._failures = failures
         self.state, self.evidence = "connected", ""
         self._turns = asyncio.Semaphore(self._lanes)
         waiting = self._progress.queued(self._outbox.head)
         # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
         self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
         self._border = self._live_from
+
+    def _recovered(self) -> None:
+        if self._failures:
+            log.info("%s: connected again after %d attempts", self.name, self._failures)
+        self._failures = 0
 
     def _lost(self, reason: SinkUnavailable, failures: int) -> None:
         self.state, self.evidence = "refused" if reason.alert else "unreachable", str(reason)
@@ -404,6 +414,7 @@ class Drain:
                 progress = progress.skip(first, last)
             return progress
 
+        self._recovered()
         for refusal in refused:
             log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
         await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])

@@ -50,9 +50,13 @@ class Answer:
 
     @property
     def is_html(self) -> bool:
-        """Whether a page for people came: a portal, a proxy or a login page, hardly a service."""
+        """Whether a page for people came: of a portal, a proxy or a login, hardly of a service.
+
+        The body must look like one: many small services leave `text/html` standing over the two letters "ok".
+        """
         kind = self.headers.get("content-type", "").lower()
-        return "html" in kind or bool(re.match(rb"\s*<(?:!doctype html|html)\b", self.body[:256], re.IGNORECASE))
+        start = self.body[:256].lstrip().lower()
+        return start.startswith((b"<!doctype html", b"<html")) or ("html" in kind and start.startswith(b"<"))
 
     def json(self) -> Any:
         """The body as JSON. ValueError when it is none, or was cut."""
