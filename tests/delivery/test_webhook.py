@@ -301,7 +301,7 @@ async def test_a_batch_that_never_gets_an_answer_shrinks_until_it_does():
             while waiting:
                 try:
                     await deliver(sink, waiting)
-                    return
+                    waiting = []
                 except SinkUnavailable as reason:
                     waiting = [one for one in waiting if one.position not in reason.acknowledged]
 
