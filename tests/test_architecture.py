@@ -36,7 +36,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "lns": EVERYBODY | PURE | {"downlink", "lines"},
     "radio": EVERYBODY | PURE,
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
-    "lines": EVERYBODY,
+    "lines": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
@@ -107,7 +107,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "aiohttp": (("aiohttp", "yarl"), frozenset({"console", "lns", "delivery"})),
     "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
     "paho-mqtt": (("paho",), frozenset({"lines"})),
-    "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
+    "cryptography": (("cryptography",), frozenset({"lorawan", "store", "lines"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),

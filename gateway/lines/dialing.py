@@ -131,6 +131,8 @@ _TLS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CLIENT_CERTIFICATE,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": _NO_CLIENT_CERTIFICATE,  # what TLS 1.2 says for it
     "TLSV1_ALERT_UNKNOWN_CA": _NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _NO_CLIENT_CERTIFICATE,  # programs in Go say this to all of them
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _NO_CLIENT_CERTIFICATE,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": Trouble("our client certificate has expired; renew cert_file", alert=True),
 }
 """Reasons of ssl.SSLError (OpenSSL's sslerr.h) that installers meet."""
