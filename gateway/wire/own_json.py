@@ -122,6 +122,11 @@ def json_bytes(value: object) -> bytes:
         return orjson.dumps(_tamed(value, _DEPTH))
 
 
+def json_value(content: bytes) -> Any:
+    """The value that JSON is; ValueError when it is none."""
+    return orjson.loads(content)
+
+
 def rfc3339(utc_us: int) -> str:
     """`2026-11-23T08:15:02.123Z`: UTC, cut to milliseconds. Times outside the years 1 to 9999 become the nearest."""
     try:
