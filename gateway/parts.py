@@ -18,6 +18,7 @@ from gateway.regions import region_named
 from gateway.settings import secret, secret_path
 from gateway.store.devices import NewDevice
 from gateway.store.retention import Limits
+from gateway.wire.fiware_models import Rules
 from gateway.wire.privacy import Privacy
 from gateway.wire.pseudonym import Pseudonyms
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
         GatewaySettings,
         Lns,
         MqttSinkSettings,
+        NgsiLdSinkSettings,
+        NgsiV2SinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
         SinkSettings,
@@ -135,6 +139,52 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sin
     )
 
 
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
+
+    return NgsiV2Sink(
+        NgsiV2Destination(
+            name=name,
+            url=str(settings.url),
+            gateway_eui=gateway_eui,
+            credentials=_credentials(settings),
+            service=settings.service,
+            service_path=settings.service_path,
+            rules=_rules(settings),
+            batch=settings.batch,
+            history_url=_text(settings.history_url),
+        )
+    )
+
+
+def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
+    from gateway.delivery.ngsi_login import Credentials
+
+    return Credentials(
+        username=settings.username,
+        password=_secret(settings.password_file),
+        token=_secret(settings.token_file),
+        oauth_url=_text(settings.oauth_url),
+        client_id=settings.client_id,
+        client_secret=_secret(settings.client_secret_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+
+
+def _rules(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Rules:
+    return Rules(settings.entity_id, settings.location, privacy(settings))
+
+
+def _secret(file: Secret | None) -> Callable[[], str] | None:
+    return None if file is None else lambda: secret(file)
+
+
+def _text(value: object | None) -> str | None:
+    return None if value is None else str(value)
+
+
 def privacy(settings: SinkSettings) -> Privacy:
     """What of a reading leaves for a destination. UsageError when the key for its pseudonyms cannot be had."""
     return Privacy(
@@ -157,7 +207,10 @@ def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
+SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt, "ngsi-v2": _ngsi_v2}
+
+# A context broker keeps what came last: whatever the settings say, the order of observation is kept.
+STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
@@ -168,7 +221,7 @@ def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, M
 def manners(settings: SinkSettings) -> Manners:
     """How a destination wants to be served."""
     return Manners(
-        live_first=settings.live_first,
+        live_first=settings.live_first and settings.type not in STRICT,
         backlog_per_s=settings.backlog_rate,
         backlog_delay_s=settings.backlog_delay.total_seconds(),
         in_flight=settings.in_flight,

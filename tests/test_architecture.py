@@ -69,6 +69,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
+    "delivery.ngsi_holdings",
     "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
 }  # fmt: skip
 OUTSIDE = frozenset(

@@ -305,6 +305,7 @@ class NgsiSink(Sink, Login):
     entity_id: Annotated[Word, template("model", "dev_eui", required="dev_eui")] = "urn:ngsi-ld:{model}:{dev_eui}"
     batch: BatchSize = 100
     history_url: HttpUrl | None = None
+    location: bool = True
 
 
 class NgsiV2SinkSettings(NgsiSink):

@@ -428,6 +428,7 @@ RUNNABLE = {
     ("lns", "basics-station"),
     ("lns", "chirpstack-mqtt"),
     ("sink", "mqtt"),
+    ("sink", "ngsi-v2"),
 }
 SMALLEST = {
     "radio": '[radio]\ntype = "{type}"\nboard = "rak2287"\n',
