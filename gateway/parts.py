@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     from gateway.settings.models import (
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
+        FileSinkSettings,
         GatewaySettings,
         Lns,
         MqttSinkSettings,
+        NatsSinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
         SinkSettings,
         VirtualRadioSettings,
+        WebhookSinkSettings,
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
@@ -125,11 +128,71 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sin
             topic_prefix=settings.topic_prefix,
             client_id=settings.client_id or f"{gateway_eui}-{name}",
             username=settings.username,
-            password=None if password is None else lambda: secret(password),
+            password=_reader(password),
             ca_file=_file(settings.ca_file),
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
             in_flight=settings.in_flight,
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
+    from gateway.delivery.http_line import HttpServer
+    from gateway.delivery.webhook import WebhookDestination, WebhookSink
+
+    server = HttpServer(
+        url=str(settings.url),
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
+
+
+def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.nats import NatsDestination, NatsSink
+    from gateway.lines.nats import NatsServer
+
+    server = NatsServer(
+        url=str(settings.url),
+        name=f"lorawan-gateway {gateway_eui} {name}",
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        credentials=_reader(settings.credentials_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return NatsSink(
+        NatsDestination(
+            name,
+            server,
+            gateway_eui,
+            stream=settings.stream,
+            subject=settings.subject,
+            create_stream=settings.create_stream,
+            duplicate_window_s=settings.duplicate_window.total_seconds(),
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
+    from gateway.delivery.file import FileDestination, FileSink
+
+    return FileSink(
+        FileDestination(
+            name,
+            settings.path,
+            settings.format,
+            rotate_s=round(settings.rotate.total_seconds()),
+            geojson=settings.geojson,
             privacy=privacy(settings),
         )
     )
@@ -153,11 +216,20 @@ def _pseudonyms(file: Secret) -> Pseudonyms:
         raise UsageError(f"{file} gives no key for pseudonyms: {reason}") from error
 
 
+def _reader(value: Secret | None) -> Callable[[], str] | None:
+    return None if value is None else lambda: secret(value)
+
+
 def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
+SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {
+    "mqtt": _mqtt,
+    "webhook": _webhook,
+    "nats": _nats,
+    "file": _files,
+}
 
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
@@ -166,12 +238,18 @@ def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, M
 
 
 def manners(settings: SinkSettings) -> Manners:
-    """How a destination wants to be served."""
+    """How a destination wants to be served.
+
+    Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
+    """
+    in_flight = settings.in_flight
+    if "in_flight" not in settings.model_fields_set:
+        in_flight = max(in_flight, 2 * getattr(settings, "batch", 0))
     return Manners(
         live_first=settings.live_first,
         backlog_per_s=settings.backlog_rate,
         backlog_delay_s=settings.backlog_delay.total_seconds(),
-        in_flight=settings.in_flight,
+        in_flight=in_flight,
         only_tags=settings.only_tags,
     )
 

@@ -57,7 +57,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "radio", "simulator"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}

@@ -344,6 +344,7 @@ class NatsSinkSettings(Sink, Login):
     ] = "lorawan.{gateway_eui}.{dev_eui}.up"
     credentials_file: SecretFile | None = None
     create_stream: bool = False
+    duplicate_window: PositiveDuration = timedelta(days=1)
 
 
 class FileSinkSettings(Sink):
@@ -352,7 +353,8 @@ class FileSinkSettings(Sink):
     type: Literal["file"]
     path: Annotated[FilePath, Field(examples=["/var/lib/lorawan-gateway/readings.jsonl"])]
     format: Literal["jsonl", "csv"] = "jsonl"
-    rotate: PositiveDuration = timedelta(days=1)
+    rotate: Annotated[Duration, at_least("1s", "a file is for whole seconds or more")] = timedelta(days=1)
+    geojson: FilePath | None = None
 
 
 SinkSettings = (
