@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from gateway.wire.own_json import FIELDS, IDS, json_bytes
+from gateway.wire.own_json import FIELDS, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from gateway.model import Record
     from gateway.wire.privacy import Privacy
@@ -79,22 +80,24 @@ class Csv:
 
     def __init__(self, privacy: Privacy) -> None:
         self._privacy = privacy
-        self._columns = columns(privacy.fields)
+        self._columns = columns(privacy.keys)
         self.header = _row(self._columns)
         self._width = len(self._columns)
         self._record_id = self._columns.index("record_id")
+        self._measured = self._columns.index(_MEASUREMENT[0]) if "measurements" in privacy.keys else None
         self._time = self._columns.index("time") if "time" in self._columns else None
 
     def lines(self, record: Record) -> Sequence[bytes]:
-        """As many as it has measurements, at least one."""
+        """As many as it has measurements and these leave, at least one."""
         reading = self._privacy.reading(record)
         flat = {**reading, **(reading.get("radio") or {})}
-        measurements: Sequence[Mapping[str, Any]] = reading.get("measurements") or ({},)
-        return [
-            _row([_cell(({**flat, **one, "measured": one.get("time"), "time": flat.get("time")}).get(name))
-                  for name in self._columns])
-            for one in measurements
-        ]  # fmt: skip
+        shared = [_cell(flat.get(name)) for name in self._columns]
+        measurements: Sequence[Mapping[str, Any]] = reading.get("measurements") or ()
+        if self._measured is None or not measurements:
+            return [_row(shared)]
+        before, after = shared[: self._measured], shared[self._measured + len(_MEASUREMENT) :]
+        cells = ([_cell(one.get(key)) for key in ("quantity", "value", "unit", "time")] for one in measurements)
+        return [_row([*before, *own, *after]) for own in cells]
 
     def key(self, line: bytes) -> str | None:
         """Its record id and time."""
@@ -107,11 +110,10 @@ class Csv:
         return f"{rows[0][self._record_id]} {rows[0][self._time] if self._time is not None else None}"
 
 
-def columns(fields: Sequence[str]) -> list[str]:
-    """The columns for these fields of a reading (empty: all); what is nested has several."""
-    chosen = [name for name in FIELDS if not fields or name in fields or name in IDS]
+def columns(keys: AbstractSet[str]) -> list[str]:
+    """The columns for these keys of a reading, in the usual order; what is nested has several."""
     nested = {"measurements": _MEASUREMENT, "radio": _RADIO}
-    return [column for name in chosen for column in nested.get(name, (name,))]
+    return [column for name in FIELDS if name in keys for column in nested.get(name, (name,))]
 
 
 def _row(cells: Sequence[str | float]) -> bytes:
