@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
+    from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
@@ -37,15 +38,19 @@ if TYPE_CHECKING:
     from gateway.settings.models import (
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
+        FileSinkSettings,
         GatewaySettings,
         Lns,
+        LnsSettings,
         MqttSinkSettings,
+        NatsSinkSettings,
         NgsiLdSinkSettings,
         NgsiV2SinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
         SinkSettings,
         VirtualRadioSettings,
+        WebhookSinkSettings,
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
@@ -129,11 +134,71 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sin
             topic_prefix=settings.topic_prefix,
             client_id=settings.client_id or f"{gateway_eui}-{name}",
             username=settings.username,
-            password=None if password is None else lambda: secret(password),
+            password=_reader(password),
             ca_file=_file(settings.ca_file),
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
             in_flight=settings.in_flight,
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
+    from gateway.delivery.http_line import HttpServer
+    from gateway.delivery.webhook import WebhookDestination, WebhookSink
+
+    server = HttpServer(
+        url=str(settings.url),
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
+
+
+def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.nats import NatsDestination, NatsSink
+    from gateway.lines.nats import NatsServer
+
+    server = NatsServer(
+        url=str(settings.url),
+        name=f"lorawan-gateway {gateway_eui} {name}",
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        credentials=_reader(settings.credentials_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return NatsSink(
+        NatsDestination(
+            name,
+            server,
+            gateway_eui,
+            stream=settings.stream,
+            subject=settings.subject,
+            create_stream=settings.create_stream,
+            duplicate_window_s=settings.duplicate_window.total_seconds(),
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
+    from gateway.delivery.file import FileDestination, FileSink
+
+    return FileSink(
+        FileDestination(
+            name,
+            settings.path,
+            settings.format,
+            rotate_s=round(settings.rotate.total_seconds()),
+            geojson=settings.geojson,
             privacy=privacy(settings),
         )
     )
@@ -162,11 +227,11 @@ def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentia
 
     return Credentials(
         username=settings.username,
-        password=_secret(settings.password_file),
-        token=_secret(settings.token_file),
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
         oauth_url=_text(settings.oauth_url),
         client_id=settings.client_id,
-        client_secret=_secret(settings.client_secret_file),
+        client_secret=_reader(settings.client_secret_file),
         ca_file=_file(settings.ca_file),
         cert_file=_file(settings.cert_file),
         key_file=_file(settings.key_file),
@@ -175,10 +240,6 @@ def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentia
 
 def _rules(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Rules:
     return Rules(settings.entity_id, settings.location, privacy(settings))
-
-
-def _secret(file: Secret | None) -> Callable[[], str] | None:
-    return None if file is None else lambda: secret(file)
 
 
 def _text(value: object | None) -> str | None:
@@ -203,11 +264,21 @@ def _pseudonyms(file: Secret) -> Pseudonyms:
         raise UsageError(f"{file} gives no key for pseudonyms: {reason}") from error
 
 
+def _reader(value: Secret | None) -> Callable[[], str] | None:
+    return None if value is None else lambda: secret(value)
+
+
 def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt, "ngsi-v2": _ngsi_v2}
+SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {
+    "mqtt": _mqtt,
+    "webhook": _webhook,
+    "nats": _nats,
+    "file": _files,
+    "ngsi-v2": _ngsi_v2,
+}
 
 # A context broker keeps what came last: whatever the settings say, the order of observation is kept.
 STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
@@ -219,12 +290,18 @@ def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, M
 
 
 def manners(settings: SinkSettings) -> Manners:
-    """How a destination wants to be served."""
+    """How a destination wants to be served.
+
+    Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
+    """
+    in_flight = settings.in_flight
+    if "in_flight" not in settings.model_fields_set:
+        in_flight = max(in_flight, 2 * getattr(settings, "batch", 0))
     return Manners(
         live_first=settings.live_first and settings.type not in STRICT,
         backlog_per_s=settings.backlog_rate,
         backlog_delay_s=settings.backlog_delay.total_seconds(),
-        in_flight=settings.in_flight,
+        in_flight=in_flight,
         only_tags=settings.only_tags,
     )
 
@@ -337,6 +414,25 @@ def lns(
     """The network servers that the settings name, and which frames each wants."""
     site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
+
+
+def with_history(
+    settings: Settings, servers: Sequence[tuple[NetworkServer, Filter]], keeper: Callable[[str], Keeper], now: Now
+) -> Sequence[tuple[NetworkServer, Filter]]:
+    """The same servers; those whose settings ask for the backlog get it from the keeper."""
+    return [(_filled(settings.lns[server.name], server, wishes, keeper, now), wishes) for server, wishes in servers]
+
+
+def _filled(
+    settings: LnsSettings, server: NetworkServer, wishes: Filter, keeper: Callable[[str], Keeper], now: Now
+) -> NetworkServer:
+    if settings.type != "chirpstack-mqtt" or settings.backlog == "none":
+        return server
+    from gateway.lns.backlog import Pace, Replayable, WithHistory
+
+    assert isinstance(server, Replayable)
+    pace = Pace(settings.backlog_rate, settings.backlog_delay.total_seconds())
+    return WithHistory(server, wishes, keeper(server.name), now, pace)
 
 
 def _wishes(settings: Lns) -> Filter:

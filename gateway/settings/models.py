@@ -254,6 +254,8 @@ class ChirpstackMqttLnsSettings(Lns, Login):
     marshaler: Literal["protobuf", "json"] = "protobuf"
     stats_interval: PositiveDuration = timedelta(seconds=30)
     backlog: Literal["none", "chirpstack"] = "none"
+    backlog_rate: Annotated[float, between(0.1, 1000, " frames/s")] = 20
+    backlog_delay: Duration = timedelta(seconds=30)
 
 
 LnsSettings = SemtechUdpLnsSettings | BasicsStationLnsSettings | ChirpstackMqttLnsSettings
@@ -345,6 +347,7 @@ class NatsSinkSettings(Sink, Login):
     ] = "lorawan.{gateway_eui}.{dev_eui}.up"
     credentials_file: SecretFile | None = None
     create_stream: bool = False
+    duplicate_window: PositiveDuration = timedelta(days=1)
 
 
 class FileSinkSettings(Sink):
@@ -353,7 +356,8 @@ class FileSinkSettings(Sink):
     type: Literal["file"]
     path: Annotated[FilePath, Field(examples=["/var/lib/lorawan-gateway/readings.jsonl"])]
     format: Literal["jsonl", "csv"] = "jsonl"
-    rotate: PositiveDuration = timedelta(days=1)
+    rotate: Annotated[Duration, at_least("1s", "a file is for whole seconds or more")] = timedelta(days=1)
+    geojson: FilePath | None = None
 
 
 SinkSettings = (

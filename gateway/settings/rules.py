@@ -105,6 +105,10 @@ def _listen(raw: Raw, table: str) -> Address | None:
 def _login(path: KeyPath, table: Raw) -> Found:
     if "password_file" in table and "username" not in table:
         yield (*path, "password_file"), "stands without username"
+    if "credentials_file" in table:
+        for key in ("password_file", "token_file"):
+            if key in table:
+                yield (*path, key), "and credentials_file are both set; a login has one of them"
     if "token_file" in table and "password_file" in table:
         yield (*path, "token_file"), "and password_file are both set; a login has one of them"
     if "cert_file" in table and "key_file" not in table:

@@ -57,6 +57,11 @@ class Privacy:
         object.__setattr__(self, "_keys", None if keys == {*FIELDS} else frozenset(keys))
 
     @property
+    def keys(self) -> frozenset[str]:
+        """The keys of a reading that leave."""
+        return frozenset(FIELDS) if self._keys is None else self._keys
+
+    @property
     def hides_devices(self) -> bool:
         """Whether the destination knows devices by pseudonyms only, so that it cannot ask for downlinks either."""
         return self.pseudonyms is not None

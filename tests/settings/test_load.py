@@ -299,6 +299,8 @@ SINK_MISTAKES = [
     ('type = "mqtt"\nurl = "mqtt://host/topic"', "sink.s.url", "nothing follows the port"),
     ('type = "mqtt"\nurl = "mqtt://me:hunter2@host"', "sink.s.url", "password_file"),
     ('type = "mqtt"\nurl = "me:hunter2@host"', "sink.s.url", "password_file"),
+    ('type = "nats"\nurl = "nats://h"\ncredentials_file = "/x"\ntoken_file = "/y"', "sink.s.token_file", "one of them"),
+    ('type = "file"\npath = "/x"\nrotate = "10ms"', "sink.s.rotate", "whole seconds"),
     ('type = "mqtt"\nurl = "mqtt://h"\ntime_step = "500ms"', "sink.s.time_step", "whole seconds"),
     ('type = "mqtt"\nurl = "mqtt://h"\nposition_decimals = 8', "sink.s.position_decimals", "between 0 and 7"),
     ('type = "mqtt"\nurl = "mqtt://h"\nbatch = 1', "sink.s.batch", "belongs to type ngsi-v2 or ngsi-ld or webhook"),
@@ -428,6 +430,9 @@ RUNNABLE = {
     ("lns", "basics-station"),
     ("lns", "chirpstack-mqtt"),
     ("sink", "mqtt"),
+    ("sink", "webhook"),
+    ("sink", "nats"),
+    ("sink", "file"),
     ("sink", "ngsi-v2"),
 }
 SMALLEST = {
