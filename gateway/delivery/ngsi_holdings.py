@@ -157,6 +157,34 @@ class Holdings:
             sent.append(mending)
         return Plan(key, tuple(sent), truth, tuple(history))
 
+    def current(self, updates: Sequence[Update], shown: Attributes | None) -> Plan:
+        """The same for a broker that takes one observation of an entity at a time: one state, the rest is history.
+
+        What is sent is what the broker does not have yet of the newest of everything. History is every observation that
+        is not wholly in that, ascending.
+        """
+        key = updates[0].key
+        known = self.get(key) or {}
+        there = known if shown is None else shown
+        truth = self.newest(known, there)
+        ascending = sorted(updates, key=_moment)
+        for update in ascending:
+            truth = self._after(truth, update.attributes, update)
+        fresh = {name: value for name, value in truth.items() if there.get(name) != value}
+        history = []
+        for update in ascending:
+            measured = {
+                name: value for name, value in update.attributes.items() if self.words.time_of(value) is not None
+            }
+            past = {name: value for name, value in measured.items() if fresh.get(name) != value}
+            if past and not _within(past, there):
+                history.append(past)
+        return Plan(key, (fresh,) if fresh else (), truth, tuple(history))
+
+    def forget(self, key: Key) -> None:
+        """What is there is not known any more."""
+        self._known.pop(key, None)
+
     def _after(self, truth: Attributes, attributes: Attributes, update: Update) -> Attributes:
         if update.time_ms is None:
             return {**truth, **attributes}
@@ -165,15 +193,21 @@ class Holdings:
     def taken(self, parcels: Sequence[Parcel], shown: Mapping[Key, Attributes]) -> set[int]:
         """The positions of those that a broker shows to have taken, of parcels that may have been sent before.
 
-        A record's last update is of its device and tells one frame from every other, and records of one device are
-        sent in order: the broker has taken the last one that it shows, and so those before it. A frame that was read
-        again, with another codec, has the same device at the same moment, so what it measured has to be there too.
+        A record's last update is of its device and tells one frame from every other. Of one device, what has a lower
+        position or an older moment is sent first: the broker has taken the frame that it shows, and what is both. A
+        frame that was read again, with another codec, has the same device at the same moment, so what it measured has
+        to be there too.
         """
         last: dict[Key, int] = {}
         for parcel in parcels:
             if _is_shown(parcel, shown, self.words):
                 last[parcel.updates[-1].key] = parcel.position
-        return {parcel.position for parcel in parcels if parcel.position <= last.get(parcel.updates[-1].key, _NEVER)}
+        return {
+            parcel.position
+            for parcel in parcels
+            if parcel.position <= last.get((witness := parcel.updates[-1]).key, _NEVER)
+            and _moment(witness) <= self._time(shown.get(witness.key, {}))
+        }
 
 
 def _is_shown(parcel: Parcel, shown: Mapping[Key, Attributes], words: Words) -> bool:

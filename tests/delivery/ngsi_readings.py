@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from contract_example import HEARD, record
+from hypothesis import strategies as st
 
 from gateway.delivery.sink import SinkUnavailable
 from gateway.model import Decoded, DevEui, Measurement, Record
@@ -78,6 +79,31 @@ def truth(records: Iterable[Record], rules: Rules | None = None) -> dict[tuple[s
                 if name not in there or seen.time_ms >= there[name][0]:
                     there[name] = (seen.time_ms, values[name])
     return {key: {name: value for name, (_, value) in there.items()} for key, there in newest.items()}
+
+
+SAID = {
+    1: (GLASS, ["fill_level", "temperature", "battery"]),
+    2: (ROOM, ["temperature", "humidity", "co2"]),
+    3: (METER, ["volume", "water_temperature", "leak"]),
+}
+
+
+@st.composite
+def weeks(draw):
+    """Readings of three devices, not always in the order of their times, some with values older than themselves."""
+    records = []
+    for position in range(1, draw(st.integers(4, 24))):
+        number = draw(st.sampled_from((1, 2, 3)))
+        tags, quantities = SAID[number]
+        minute = draw(st.one_of(st.just(position * 10), st.integers(0, 250)))
+        chosen = draw(st.lists(st.sampled_from(quantities), unique=True))
+        said = [
+            (quantity, draw(st.booleans()) if quantity == "leak" else draw(st.integers(0, 90)), "%",
+             *draw(st.sampled_from(((), (), (minute - 5,), (minute - 60,)))))
+            for quantity in chosen
+        ]  # fmt: skip
+        records.append(reading_of(position, minute, *said, number=number, tags=tags))
+    return records
 
 
 class Carrier:

@@ -11,7 +11,7 @@ from aiohttp import web
 from contract_example import GATEWAY_EUI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ngsi_readings import GLASS, METER, ROOM, T0_US, Carrier, level, reading_of, truth
+from ngsi_readings import GLASS, METER, ROOM, T0_US, Carrier, level, reading_of, truth, weeks
 from orion_double import Orion
 
 from gateway.delivery.ngsi_login import Credentials
@@ -510,31 +510,6 @@ def state(orion: Orion, wanted) -> dict:
         key: {name: attribute["value"] for name, attribute in kept[key].items() if name != "TimeInstant"}
         for key in wanted
     }
-
-
-SAID = {
-    1: (GLASS, ["fill_level", "temperature", "battery"]),
-    2: (ROOM, ["temperature", "humidity", "co2"]),
-    3: (METER, ["volume", "water_temperature", "leak"]),
-}
-
-
-@st.composite
-def weeks(draw):
-    """Readings of three devices, not always in the order of their times, some with values older than themselves."""
-    records = []
-    for position in range(1, draw(st.integers(4, 24))):
-        number = draw(st.sampled_from((1, 2, 3)))
-        tags, quantities = SAID[number]
-        minute = draw(st.one_of(st.just(position * 10), st.integers(0, 250)))
-        chosen = draw(st.lists(st.sampled_from(quantities), unique=True))
-        said = [
-            (quantity, draw(st.booleans()) if quantity == "leak" else draw(st.integers(0, 90)), "%",
-             *draw(st.sampled_from(((), (), (minute - 5,), (minute - 60,)))))
-            for quantity in chosen
-        ]  # fmt: skip
-        records.append(reading_of(position, minute, *said, number=number, tags=tags))
-    return records
 
 
 TROUBLES = st.lists(
