@@ -222,6 +222,28 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -
     )
 
 
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
+    from gateway.wire.ngsi_ld import Context
+
+    return NgsiLdSink(
+        NgsiLdDestination(
+            name=name,
+            url=str(settings.url),
+            gateway_eui=gateway_eui,
+            credentials=_credentials(settings),
+            tenant=settings.tenant,
+            service=settings.service,
+            service_path=settings.service_path,
+            context=Context(tuple(map(str, settings.context))),
+            rules=_rules(settings),
+            batch=settings.batch,
+            temporal=settings.temporal,
+            history_url=_text(settings.history_url),
+        )
+    )
+
+
 def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
     from gateway.delivery.ngsi_login import Credentials
 
@@ -278,6 +300,7 @@ SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {
     "nats": _nats,
     "file": _files,
     "ngsi-v2": _ngsi_v2,
+    "ngsi-ld": _ngsi_ld,
 }
 
 # A context broker keeps what came last: whatever the settings say, the order of observation is kept.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 AVAILABLE: Mapping[str, tuple[str, ...]] = {
     "radio.type": ("virtual", "packet-forwarder"),
     "lns.type": ("semtech-udp", "basics-station", "chirpstack-mqtt"),
-    "sink.type": ("mqtt", "webhook", "nats", "file", "ngsi-v2"),
+    "sink.type": ("mqtt", "webhook", "nats", "file", "ngsi-v2", "ngsi-ld"),
     "sink.mqtt.format": ("gateway",),
 }
 

@@ -434,6 +434,7 @@ RUNNABLE = {
     ("sink", "nats"),
     ("sink", "file"),
     ("sink", "ngsi-v2"),
+    ("sink", "ngsi-ld"),
 }
 SMALLEST = {
     "radio": '[radio]\ntype = "{type}"\nboard = "rak2287"\n',
