@@ -1,7 +1,7 @@
 """After an outage: how fast a backlog drains through the daemon into each kind of destination but MQTT (see `drain`).
 
-Against a real nats-server, an HTTP endpoint that reads and answers, and files that are synced. Every figure is from the
-outside: what the daemon's status calls acknowledged, by the wall clock.
+Against a real nats-server, an HTTP endpoint that reads and answers, a double of Orion, and files that are synced.
+Every figure is from the outside: what the daemon's status calls acknowledged, by the wall clock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -42,6 +43,10 @@ def run(records: int) -> None:
             _drain(f"NATS JetStream, in_flight {window}", "10,000", f"{nats}\n{subject}\nin_flight = {window}", records)
     with _endpoint() as port:
         _drain("webhook, batch 100", "", f'type = "webhook"\nurl = "http://127.0.0.1:{port}/"', records)
+    with _orion() as port:
+        for window in (32, WINDOW):
+            where = f'url = "http://127.0.0.1:{port}"\nservice_path = "/w{window}"\nbatch = 250\nin_flight = {window}'
+            _drain(f"NGSI-v2, in_flight {window}", "2,000", f'type = "ngsi-v2"\n{where}', records)
     for form in ("jsonl", "csv"):
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             where = f'type = "file"\npath = "{name}/readings.{form}"\nformat = "{form}"\nin_flight = {WINDOW}'
@@ -82,6 +87,24 @@ def _nats() -> Iterator[int]:
         finally:
             server.terminate()
             server.wait(10)
+
+
+@contextlib.contextmanager
+def _orion() -> Iterator[int]:
+    """The tests' double of Orion, which parses, checks and keeps every entity, in a process of its own."""
+    double = Path(__file__).parent.parent / "tests" / "orion_double.py"
+    server = subprocess.Popen(
+        [sys.executable, str(double)],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, THEIRS),
+    )
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 @contextlib.contextmanager

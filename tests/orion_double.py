@@ -13,6 +13,7 @@ import copy
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -120,7 +121,7 @@ class Entities:
 
 
 def rendered(key: Key, attributes: Json) -> Json:
-    return {"id": key[2], "type": key[3], **copy.deepcopy(attributes)}
+    return {"id": key[2], "type": key[3], **attributes}  # an attribute is replaced, never changed
 
 
 def _operated(attribute: Json, there: Json | None, *, override: bool) -> Json:
@@ -154,6 +155,7 @@ def check_entity(entity: Any) -> Json:
     return checked
 
 
+@lru_cache(10_000)
 def _check_name(name: Any, what: str) -> None:
     if not isinstance(name, str) or not name or IN_NAMES.search(name):
         raise bad(f"Invalid characters in {what}")
@@ -240,6 +242,7 @@ def _as_doubles(value: Any) -> Any:
             return value
 
 
+@lru_cache(10_000)
 def read_date(text: str, where: str) -> str:
     if not DATE.fullmatch(text):
         raise bad(f"date has invalid format in {where}")
@@ -518,8 +521,9 @@ async def _serve() -> None:
     await orion.start()
     print(orion.port, flush=True)  # noqa: T201 - whoever started it reads this
     while True:
-        await asyncio.sleep(3600)
+        await asyncio.sleep(1)
         orion.seen.clear()
+        orion.told.clear()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Key = tuple[str, str]
 """Id and type: what tells entities apart."""
 
-MOST_ENTITIES: Final = 20_000
+MOST_ENTITIES: Final = 50_000  # about a kilobyte each
 WITNESS: Final = "Device"
 _NEVER: Final = -1
 
