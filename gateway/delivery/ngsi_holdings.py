@@ -64,13 +64,21 @@ class Plan:
     history: tuple[Attributes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    time_ms: int
+    names: frozenset[str]
+    body: bytes  # the attributes: a tenth of the memory that they take as values
+
+
 @dataclass(slots=True)
 class Holdings:
     """The last known attributes of the entities that were touched last."""
 
     words: Words
     most: int = MOST_ENTITIES
-    _known: OrderedDict[Key, bytes] = field(default_factory=OrderedDict)
+    _known: OrderedDict[Key, _Kept] = field(default_factory=OrderedDict)
+    _names: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)  # the few sets of names that there are
 
     def __contains__(self, key: Key) -> bool:
         return key in self._known
@@ -81,11 +89,13 @@ class Holdings:
     def get(self, key: Key) -> Attributes | None:
         """What is known to be there; None when nothing is known, which is not the same as nothing."""
         kept = self._known.get(key)
-        return None if kept is None else json_value(kept)
+        return None if kept is None else json_value(kept.body)
 
     def keep(self, key: Key, attributes: Attributes) -> None:
         """This is there now."""
-        self._known[key] = json_bytes(attributes)  # bytes: a tenth of the memory
+        names = frozenset(attributes)
+        names = self._names.setdefault(names, names)
+        self._known[key] = _Kept(self._time(attributes), names, json_bytes(attributes))
         self._known.move_to_end(key)
         if len(self._known) > self.most:
             self._known.popitem(last=False)
@@ -115,7 +125,8 @@ class Holdings:
 
     def is_behind(self, key: Key, shown: Attributes) -> bool:
         """Whether a broker shows an older state than it has confirmed."""
-        return self._time(shown) < self._time(self.get(key) or {})
+        kept = self._known.get(key)
+        return kept is not None and self._time(shown) < kept.time_ms
 
     def _time(self, attributes: Attributes) -> int:
         time_ms = self.words.entity_time(attributes)
@@ -134,6 +145,8 @@ class Holdings:
         goes to a history only.
         """
         key = updates[0].key
+        if shown is None and key in self._known and _is_plain(updates, self._known[key]):
+            return Plan(key, tuple(update.attributes for update in updates), updates[-1].attributes)
         known = self.get(key) or {}
         there = known if shown is None else shown
         truth = self.newest(known, there)
@@ -208,6 +221,16 @@ class Holdings:
             if parcel.position <= last.get((witness := parcel.updates[-1]).key, _NEVER)
             and _moment(witness) <= self._time(shown.get(witness.key, {}))
         }
+
+
+def _is_plain(updates: Sequence[Update], kept: _Kept) -> bool:
+    """Whether each is newer than what was before, and the last says all that anything said before: the usual case."""
+    time_ms, names = kept.time_ms, updates[-1].attributes.keys()
+    for update in updates:
+        if update.time_ms is None or update.time_ms < time_ms or not update.attributes.keys() <= names:
+            return False
+        time_ms = update.time_ms
+    return kept.names <= names
 
 
 def _is_shown(parcel: Parcel, shown: Mapping[Key, Attributes], words: Words) -> bool:
