@@ -561,4 +561,11 @@ class DownlinkRefused:
     at: Stamp
 
 
-Happening = Joined | DownlinkMoved | DownlinkRefused
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A device is not known here any more."""
+
+    dev_eui: DevEui
+
+
+Happening = Joined | DownlinkMoved | DownlinkRefused | Removed

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.delivery.mqtt import Words
     from gateway.delivery.sink import Sink
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
@@ -110,38 +111,63 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
-    from gateway.delivery.mqtt import MqttDestination, MqttSink
+def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttSink
+    from gateway.lines.mqtt import Broker
 
     password = settings.password_file or settings.token_file
-    return MqttSink(
-        MqttDestination(
-            name=name,
-            url=str(settings.url),
-            gateway_eui=gateway_eui,
-            topic_prefix=settings.topic_prefix,
-            client_id=settings.client_id or f"{gateway_eui}-{name}",
-            username=settings.username,
-            password=None if password is None else lambda: secret(password),
-            ca_file=_file(settings.ca_file),
-            cert_file=_file(settings.cert_file),
-            key_file=_file(settings.key_file),
-            in_flight=settings.in_flight,
-            fields=settings.fields,
-        )
+    broker = Broker(
+        url=str(settings.url),
+        client_id=settings.client_id or f"{gateway_eui}-{name}",
+        username=settings.username,
+        password=None if password is None else lambda: secret(password),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+        in_flight=settings.in_flight,
     )
+    words = _words(settings, gateway, gateway_eui)
+    return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
+
+
+def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Words:
+    """What the readers of a broker want to hear."""
+    if settings.format == "gateway":
+        from gateway.wire.home_assistant import HomeAssistant
+        from gateway.wire.own_topics import OwnWords
+
+        prefix = settings.topic_prefix or "lorawan"
+        wanted = settings.home_assistant
+        home_assistant = None if wanted is None else HomeAssistant(wanted, prefix)
+        return OwnWords(gateway_eui, prefix, fields=settings.fields, home_assistant=home_assistant)
+    manner: dict[str, Any] = {
+        "application": settings.application or "",
+        "tenant": settings.tenant,
+        "topic_prefix": settings.topic_prefix or "",
+        "location": _location(gateway),
+        "fields": settings.fields,
+    }
+    if settings.format == "chirpstack":
+        from gateway.wire.chirpstack_events import ChirpstackWords
+
+        return ChirpstackWords(gateway_eui, region_named(gateway.region), **manner)
+    from gateway.wire.ttn_events import TtnWords
+
+    return TtnWords(gateway_eui, **manner)
 
 
 def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
+SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {"mqtt": _mqtt}
 
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+    return [
+        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
+    ]
 
 
 def manners(settings: SinkSettings) -> Manners:

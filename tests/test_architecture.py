@@ -28,6 +28,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
     "wire": EVERYBODY | PURE,
+    "wire.ttn_events": EVERYBODY | PURE | {"radio.airtime"},
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
@@ -57,7 +58,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "radio", "simulator"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}

@@ -155,6 +155,7 @@ def _sink(path: KeyPath, table: Raw) -> Found:
     match table.get("type"):
         case "mqtt":
             yield from _application(path, table)
+            yield from _home_assistant(path, table)
         case "ngsi-v2" | "ngsi-ld" if "oauth_url" in table:
             for key in ("client_id", "client_secret_file"):
                 if key not in table:
@@ -172,6 +173,16 @@ def _application(path: KeyPath, table: Raw) -> Found:
             value = table.get(key)
             if isinstance(value, str) and not re.fullmatch(r"(?=.{2,36}$)[a-z0-9]+(?:-[a-z0-9]+)*", value):
                 yield (*path, key), "is no id of The Things Stack: 2 to 36 lower case letters, digits and single dashes"
+
+
+def _home_assistant(path: KeyPath, table: Raw) -> Found:
+    if table.get("home_assistant") is None:
+        return
+    if table.get("format", "gateway") != "gateway":
+        yield (*path, "home_assistant"), 'reads our own messages: it goes with format "gateway"'
+    fields = table.get("fields")
+    if isinstance(fields, list) and fields and "measurements" not in fields:
+        yield (*path, "fields"), 'leave nothing for Home Assistant to read: it needs "measurements"'
 
 
 def _shared(raw: Raw, type_: str, keys: tuple[str, ...], why: str) -> Found:
