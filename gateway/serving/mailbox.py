@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.errors import GatewayError, UsageError
@@ -48,6 +49,16 @@ class _Letter:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What is to be told of a device, as soon as it is known which one that is."""
+
+    dev_eui: DevEui
+    facts: Mapping[str, Any]
+    happening: Callable[[Device], Happening]
+    sink: str | None = None  # None: everybody is told
+
+
 class Mailbox:
     """Takes requests of destinations one by one and tells them of results."""
 
@@ -55,7 +66,7 @@ class Mailbox:
         self._registrar = registrar
         self._now = now
         self._letters: asyncio.Queue[_Letter] = asyncio.Queue(MOST_LETTERS)
-        self._results: asyncio.Queue[tuple[QueuedDownlink, Stamp]] = asyncio.Queue(MOST_RESULTS)
+        self._results: asyncio.Queue[_Result] = asyncio.Queue(MOST_RESULTS)
         self._mailers: Mapping[str, Mailer] = {}
         self.refused = 0  # requests that were none, or came too fast
 
@@ -80,23 +91,21 @@ class Mailbox:
                 dev_eui = await self._meant(letter.whom)
                 await desk.ask(dev_eui, read_downlink(letter.content), letter.sink)
             except NoDownlink as problem:
-                await self._refuse(letter, dev_eui, problem.ref, str(problem))
+                self._refuse(letter, dev_eui, problem.ref, str(problem))
             except GatewayError as error:
-                await self._refuse(letter, dev_eui, None if dev_eui is None else _ref_of(letter), error.problem)
+                self._refuse(letter, dev_eui, None if dev_eui is None else _ref_of(letter), error.problem)
 
     async def report(self) -> None:
-        """Tell of results, with the device that each is of, for as long as the gateway runs."""
+        """Tell of results, in the order in which they came, for as long as the gateway runs."""
         while True:
-            entry, at = await self._results.get()
-            device = await self._known(entry.dev_eui)
-            self._tell_result(entry, None if device is None else DownlinkMoved(device, entry, at))
+            result = await self._results.get()
+            self._tell(result, await self._known(result.dev_eui))
 
     def result(self, entry: QueuedDownlink) -> None:
         """Something became of a downlink: every destination that may ask for one hears it."""
-        try:
-            self._results.put_nowait((entry, self._now()))
-        except asyncio.QueueFull:
-            self._tell_result(entry, None)
+        at = self._now()
+        moved = partial(DownlinkMoved, entry=entry, at=at)
+        self._post(_Result(entry.dev_eui, downlink_result_json(entry), moved))
 
     def removed(self, dev_eui: DevEui) -> None:
         """A device is not known any more."""
@@ -108,8 +117,17 @@ class Mailbox:
         for mailer in self._mailers.values():
             mailer.tell(topic, facts, happening)
 
-    def _tell_result(self, entry: QueuedDownlink, moved: DownlinkMoved | None) -> None:
-        self.tell(f"{entry.dev_eui}/down/result", downlink_result_json(entry), moved)
+    def _post(self, result: _Result) -> None:
+        try:
+            self._results.put_nowait(result)
+        except asyncio.QueueFull:
+            self._tell(result, None)
+
+    def _tell(self, result: _Result, device: Device | None) -> None:
+        happening = None if device is None else result.happening(device)
+        for mailer in self._mailers.values():
+            if result.sink in (None, mailer.name):
+                mailer.tell(f"{result.dev_eui}/down/result", result.facts, happening)
 
     async def _meant(self, whom: DevEui | str) -> DevEui:
         if isinstance(whom, DevEui):
@@ -126,16 +144,13 @@ class Mailbox:
             log.warning("whose a downlink was cannot be looked up: %s", error.problem)
             return None
 
-    async def _refuse(self, letter: _Letter, dev_eui: DevEui | None, ref: str | None, reason: str) -> None:
+    def _refuse(self, letter: _Letter, dev_eui: DevEui | None, ref: str | None, reason: str) -> None:
         self.refused += 1
         log.warning("%s: no downlink for %s: %s", letter.sink, letter.whom, reason)
-        mailer = self._mailers.get(letter.sink)
-        if mailer is None or dev_eui is None:
-            return
-        device = await self._known(dev_eui)
-        refused = None if device is None else DownlinkRefused(device, ref, reason, self._now())
-        facts = {"ref": ref, "state": "failed", "reason": reason, "f_cnt": None}
-        mailer.tell(f"{dev_eui}/down/result", facts, refused)
+        if dev_eui is not None:
+            facts = {"ref": ref, "state": "failed", "reason": reason, "f_cnt": None}
+            refused = partial(DownlinkRefused, ref=ref, reason=reason, at=self._now())
+            self._post(_Result(dev_eui, facts, refused, letter.sink))
 
 
 def _ref_of(letter: _Letter) -> str | None:

@@ -78,7 +78,9 @@ async def at_once(_: float) -> None:
 async def station(server: StationServer, antenna: Antenna | None = None, **options):
     tune = {"tune": options.pop("tune")} if "tune" in options else {}
     settings = BasicsStationSettings("city", server.url, **options)
-    city = BasicsStation(settings, (antenna or Antenna()).carry, now, Reception(lambda: "roof"), EUI, sleep=at_once, **tune)
+    city = BasicsStation(
+        settings, (antenna or Antenna()).carry, now, Reception(lambda: "roof"), EUI, sleep=at_once, **tune
+    )
     task = asyncio.create_task(city.run())
     try:
         yield city
