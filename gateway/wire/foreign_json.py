@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.model import UNDATED, Decoded, TimeQuality
+from gateway.model import UNDATED, Decoded, DevAddr, TimeQuality
 from gateway.wire.semtech_udp import GPS_EPOCH_S, GPS_LEAP_S
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def narrowed(reading: Reading, fields: frozenset[str]) -> Reading:
     decoded, has = reading.decoded, fields.__contains__
     return replace(
         reading,
+        dev_addr=reading.dev_addr if has("dev_addr") else DevAddr(0),
+        join_eui=None,
         name=reading.name if has("name") else "",
         tags=reading.tags if has("tags") else {},
         payload=reading.payload if has("payload") else b"",

@@ -1,8 +1,8 @@
 """What The Things Stack's MQTT integration writes and takes (v3), so that whoever reads it reads this gateway, too.
 
-Messages are `ApplicationUp` of its published API (ttn/lorawan/v3/messages.proto, 3.32) in its JSON: snake_case names,
-EUIs and addresses in upper case, whatever is zero, false or empty left out, 64-bit numbers as text. Every accepted
-frame is an `up`; a downlink is told as `down/queued`, `sent`, `ack`, `nack` and `failed`.
+Messages are `ApplicationUp` of its published API (ttn/lorawan/v3/messages.proto, 3.32 to 3.36) in its JSON: snake_case
+names, EUIs and addresses in upper case, whatever is zero, false or empty left out, 64-bit numbers as text. Every
+accepted frame is an `up`; a downlink is told as `down/queued`, `sent`, `ack`, `nack` and `failed`.
 
 A device is known by its name where that is an id of theirs, else as `eui-…`, as their console proposes. There is no
 field for an id of a message, so a name of the frame (or the downlink) stands in `correlation_ids`, the same one
@@ -149,6 +149,7 @@ class TtnWords:
             "confirmed": reading.confirmed,
             "locations": _locations(reading.tags),
             "version_ids": _version_ids(decoded.codec),
+            "attributes": dict(reading.tags),
             "network_ids": self._network_ids,
         }
         if self._has_radio:
@@ -191,7 +192,7 @@ class TtnWords:
         ids = {"device_id": device_id, "application_ids": self._application_ids, "dev_eui": dev_eui.hex().upper()}
         if join_eui is not None:
             ids["join_eui"] = join_eui.hex().upper()
-        if dev_addr is not None:
+        if dev_addr:
             ids["dev_addr"] = f"{dev_addr:08X}"
         return ids
 
