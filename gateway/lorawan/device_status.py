@@ -50,7 +50,7 @@ def reported_status(reading: Reading) -> DevStatusAns | None:
         return None
     found = {measurement.quantity: measurement.value for measurement in reading.decoded.measurements}
     margin = found.get("link_margin")
-    if not isinstance(margin, int | float):
+    if not isinstance(margin, int | float) or not _LEAST_MARGIN_DB <= margin <= _MOST_MARGIN_DB:
         return None
     level = found.get("battery")
     if found.get("external_power") is True:
@@ -62,4 +62,5 @@ def reported_status(reading: Reading) -> DevStatusAns | None:
     return DevStatusAns(battery, round(margin))
 
 
+_LEAST_MARGIN_DB, _MOST_MARGIN_DB = -32, 31  # six bits (TS001-1.0.4, 5.5)
 _F_CTRL_AT, _F_OPTS_LEN = 5, 0x0F  # behind MHDR and DevAddr (TS001-1.0.4, 4.3.1)

@@ -46,13 +46,15 @@ def is_dated(stamp: Stamp) -> bool:
 
 def gps_time_us(stamp: Stamp) -> int | None:
     """Microseconds since 1980-01-06 without leap seconds, of a stamp that GPS gave; None for others."""
-    if stamp.quality is not TimeQuality.GPS:
-        return None
-    return stamp.utc_us - (GPS_EPOCH_S - GPS_LEAP_S) * 1_000_000
+    since_us = stamp.utc_us - (GPS_EPOCH_S - GPS_LEAP_S) * 1_000_000
+    return since_us if stamp.quality is TimeQuality.GPS and 0 <= since_us < _FAR_AWAY_US else None
+
+
+_FAR_AWAY_US: Final = 1000 * 366 * 86_400 * 1_000_000  # a thousand years of GPS; a Duration ends after ten thousand
 
 
 def seconds(microseconds: int) -> str:
-    """A duration: `0.046336s`, `1479463218.123456s`."""
+    """A duration, not negative: `0.046336s`, `1479463218.123456s`."""
     whole, fraction = divmod(microseconds, 1_000_000)
     if not fraction:
         return f"{whole}s"
