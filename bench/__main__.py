@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, codecs, line, parts, serving, store
+from bench import answers, backlog, codecs, line, lns, parts, serving, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ def main() -> int:
         "store": lambda chosen: store.run(chosen.records),
         "drain": lambda chosen: backlog.run(chosen.backlog),
         "serving": lambda _: serving.run(),
+        "lns": lambda chosen: lns.run(chosen.seconds),
         "answers": lambda chosen: answers.run(chosen.seconds),
     }
     parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=20_000, help="through the line, each time (default 20000)")
     parser.add_argument("--records", type=int, default=1_000_000, help="in the store that is opened (default 1000000)")
     parser.add_argument("--backlog", type=int, default=100_000, help="records to drain (default 100000)")
-    parser.add_argument("--seconds", type=int, default=30, help="of confirmed uplinks (default 30)")
+    parser.add_argument("--seconds", type=int, default=30, help="of uplinks for answers and lns (default 30)")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.names if name not in benchmarks]
     if unknown:

@@ -48,8 +48,8 @@ def _until(control: ControlClient, reached: Callable[[dict[str, Any]], bool], be
 
 
 @contextlib.contextmanager
-def daemon(folder: Path, broker_port: int | None, *, in_flight: int = 32) -> Iterator[Daemon]:
-    """A gateway on `folder / "data"`, with one destination if there is a broker."""
+def daemon(folder: Path, broker_port: int | None, *, in_flight: int = 32, more: str = "") -> Iterator[Daemon]:
+    """A gateway on `folder / "data"`, with one destination if there is a broker; `more` are further settings."""
     port = free_port(socket.SOCK_DGRAM)
     settings = folder / "gateway.toml"
     # The path is measured here, not how politely a backlog is sent.
@@ -60,7 +60,7 @@ def daemon(folder: Path, broker_port: int | None, *, in_flight: int = 32) -> Ite
     settings.write_text(
         f'[gateway]\neui = "0016c001ff10a235"\n[store]\npath = "{folder / "data"}"\n'
         f'[radio]\ntype = "packet-forwarder"\nlisten = "127.0.0.1:{port}"\n'
-        f'[console]\nlisten = "127.0.0.1:0"\n{sink if broker_port else ""}'
+        f'[console]\nlisten = "127.0.0.1:0"\n{sink if broker_port else ""}{more}'
     )
     command = [sys.executable, "-m", "gateway", "run", "--config", str(settings)]
     began = time.perf_counter()

@@ -24,6 +24,7 @@ from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
+from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
 from gateway.host.identity import gateway_eui
@@ -116,7 +117,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         if side.answers:
             line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, radio, side, clock)
+        forwarding = _forward(line, settings, eui, store, radio, side, clock)
         control = _control(settings, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
@@ -186,11 +187,21 @@ def _network_side(
 
 
 def _forward(
-    line: UplinkLine, settings: Settings, eui: GatewayEui, radio: Concentrator, side: NetworkSide, clock: Clock
+    line: UplinkLine,
+    settings: Settings,
+    eui: GatewayEui,
+    store: Store,
+    radio: Concentrator,
+    side: NetworkSide,
+    clock: Clock,
 ) -> Forwarding:
     """Let whatever is heard go on to the network servers that the settings name."""
     reception = Reception(partial(only_receiver, radio))
-    forwarding = Forwarding(parts.lns(settings, eui, side.line.carry, clock.stamp, reception), reception)
+    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception)
+    if store.in_memory_because is None:
+        keeper = partial(KeptFrames, store, answers=side.answers)
+        servers = parts.with_history(settings, servers, keeper, clock.stamp)
+    forwarding = Forwarding(servers, reception)
     line.forward_to(forwarding)
     return forwarding
 

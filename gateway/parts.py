@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.delivery.mqtt import Words
     from gateway.delivery.sink import Sink
+    from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
     from gateway.radio.concentrator import Concentrator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         ChirpstackMqttLnsSettings,
         GatewaySettings,
         Lns,
+        LnsSettings,
         MqttSinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
@@ -289,6 +291,25 @@ def lns(
     """The network servers that the settings name, and which frames each wants."""
     site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
+
+
+def with_history(
+    settings: Settings, servers: Sequence[tuple[NetworkServer, Filter]], keeper: Callable[[str], Keeper], now: Now
+) -> Sequence[tuple[NetworkServer, Filter]]:
+    """The same servers; those whose settings ask for the backlog get it from the keeper."""
+    return [(_filled(settings.lns[server.name], server, wishes, keeper, now), wishes) for server, wishes in servers]
+
+
+def _filled(
+    settings: LnsSettings, server: NetworkServer, wishes: Filter, keeper: Callable[[str], Keeper], now: Now
+) -> NetworkServer:
+    if settings.type != "chirpstack-mqtt" or settings.backlog == "none":
+        return server
+    from gateway.lns.backlog import Pace, Replayable, WithHistory
+
+    assert isinstance(server, Replayable)
+    pace = Pace(settings.backlog_rate, settings.backlog_delay.total_seconds())
+    return WithHistory(server, wishes, keeper(server.name), now, pace)
 
 
 def _wishes(settings: Lns) -> Filter:

@@ -60,7 +60,7 @@ class Keeper(Protocol):
     def candidates(self, dev_addr: DevAddr) -> Sequence[tuple[Device, Session]]: ...
     def accept(self, device: Device, session: Session) -> None: ...
     def keep_uplink(self, reading: Reading, session: Session, *, soon: bool) -> asyncio.Future[int]: ...
-    def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None: ...
+    def keep_unopened(self, frame: RadioFrame, refused: Refused, *, wanted: bool) -> None: ...
 
 
 class Server(Protocol):
@@ -82,8 +82,11 @@ class Server(Protocol):
 class Onward(Protocol):
     """Where frames go on to: other people's network servers; `lns.server.Forwarding` is the real one. May not wait."""
 
-    def heard(self, frame: RadioFrame, *, own: bool) -> None:
-        """Every frame, once; `own`: it is authentic, and of a device that this gateway serves itself."""
+    def heard(self, frame: RadioFrame, *, own: bool) -> bool:
+        """Every frame, once; `own`: it is authentic, and of a device that this gateway serves itself.
+
+        True when somebody may ask for it later: then it has to be kept.
+        """
         ...
 
 
@@ -153,14 +156,13 @@ class UplinkLine:
             return Refused(Refusal.JOIN_NOT_SERVED, "this gateway does not answer devices", dev_eui=message.dev_eui)
         return message
 
-    def _pass_on(self, frame: RadioFrame, *, own: bool) -> None:
+    def _pass_on(self, frame: RadioFrame, *, own: bool) -> bool:
         """To network servers. A device whose keys are here and that is not answered is somebody else's to serve."""
-        if self._onward is not None:
-            self._onward.heard(frame, own=own and self._server is not None)
+        return self._onward is not None and self._onward.heard(frame, own=own and self._server is not None)
 
     def _refuse(self, frame: RadioFrame, refused: Refused) -> None:
-        self._pass_on(frame, own=refused.reason in OWN)
-        self._store.keep_unopened(frame, refused)
+        wanted = self._pass_on(frame, own=refused.reason in OWN)
+        self._store.keep_unopened(frame, refused, wanted=wanted)
         self.booked += 1
         self._onlooker.refused(frame, refused)
         if self._server is not None and refused.reason in (Refusal.COPY, Refusal.REPETITION):

@@ -56,6 +56,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
+    "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "radio", "simulator"}
@@ -64,7 +65,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 

@@ -96,9 +96,9 @@ def txpk(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in packet.items() if value is not None}
 
 
-async def until(holds: Any) -> None:
+async def until(holds: Any, within_s: float = WAIT_S) -> None:
     """Let the loop work until something is so."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(within_s):
         while not holds():
             await asyncio.sleep(0.002)
 

@@ -49,7 +49,7 @@ from gateway.wire.chirpstack import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.lns.server import Carry, Reception
@@ -111,9 +111,15 @@ class ChirpstackMqttServer:
     """A `NetworkServer` that is a ChirpStack behind an MQTT broker. ValueError when the settings cannot be."""
 
     def __init__(
-        self, settings: ChirpstackMqttSettings, carry: Carry, now: Callable[[], Stamp], reception: Reception
+        self,
+        settings: ChirpstackMqttSettings,
+        carry: Carry,
+        now: Callable[[], Stamp],
+        reception: Reception,
+        dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
     ) -> None:
         self.name = settings.name
+        self._dial = dial
         self._settings = settings
         self._broker = settings.broker()
         self._carry = carry
@@ -121,7 +127,8 @@ class ChirpstackMqttServer:
         self._reception = reception
         self._line: MqttLine | None = None  # while frames go
         self._waiting: deque[RadioFrame] = deque()
-        self._unanswered: dict[int, int] = {}  # packet id of a frame: when it left, monotonic
+        self._unanswered: dict[int, tuple[int, RadioFrame]] = {}  # packet id: when the frame left, monotonic
+        self._settled: Callable[[RadioFrame, bool], None] = lambda _, __: None
         self._answered_us = 0
         self._answering: set[asyncio.Task[None]] = set()
         # How it is.
@@ -148,6 +155,15 @@ class ChirpstackMqttServer:
         self._traffic.heard(frame)
         self._waiting.append(frame)
         self._pump()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether frames go to the broker now."""
+        return self._line is not None and not self._line.gone.done()
+
+    def tell(self, settled: Callable[[RadioFrame, bool], None]) -> None:
+        """From now on say of each frame of the live lane whether it was acknowledged."""
+        self._settled = settled
 
     async def replay(self, frame: RadioFrame) -> None:
         """Send a frame that was kept while the server was away, and return when the broker has it.
@@ -182,8 +198,8 @@ class ChirpstackMqttServer:
             self._miss("full")
 
     def _miss(self, reason: str) -> None:
-        self._waiting.popleft()
         self._missed[reason] += 1
+        self._settled(self._waiting.popleft(), False)
 
     def _send_frame(self, line: MqttLine, frame: RadioFrame) -> None:
         values = uplink(frame, self._settings.gateway_eui, random.getrandbits(32))
@@ -195,22 +211,25 @@ class ChirpstackMqttServer:
         now_us = self._now().monotonic_us
         if not self._unanswered:
             self._answered_us = now_us
-        self._unanswered[packet_id] = now_us
+        self._unanswered[packet_id] = now_us, frame
         self._forwarded += 1
 
     def _frame_answered(self, line: MqttLine, packet_id: int, code: int, words: str) -> None:
-        sent_us = self._unanswered.pop(packet_id, None) if line is self._line else None
-        if sent_us is None:
+        sent = self._unanswered.pop(packet_id, None) if line is self._line else None
+        if sent is None:
             return
+        sent_us, frame = sent
         now_us = self._now().monotonic_us
         self._answered_us = self._contact_us = now_us
         took_us, before_us = now_us - sent_us, self._round_trip_us
         self._round_trip_us = took_us if before_us is None else before_us + (took_us - before_us) / 8
         if code in {0, _NO_MATCHING_SUBSCRIBERS}:
             self._acknowledged += 1
+            self._settled(frame, True)
             self._heard_by_somebody(code == 0)
         else:
             self._missed["refused"] += 1
+            self._settled(frame, False)
             self._warn_once(f"the broker does not take frames: {words}")
             self._state, self._evidence = "refused", f"the broker does not take frames: {words}"
         self._pump()
@@ -234,7 +253,7 @@ class ChirpstackMqttServer:
             while True:
                 connected_s = loop.time()
                 try:
-                    line = await open_line(self._broker, self._will())
+                    line = await self._dial(self._broker, self._will())
                     try:
                         await self._serve(line)
                     finally:
@@ -267,9 +286,11 @@ class ChirpstackMqttServer:
 
     def _line_ended(self) -> None:
         self._line = None
-        if self._unanswered:
-            self._missed["unanswered"] += len(self._unanswered)
-            self._unanswered.clear()
+        self._missed["unanswered"] += len(self._unanswered)
+        unanswered = [frame for _, frame in self._unanswered.values()]
+        self._unanswered.clear()
+        for frame in unanswered:
+            self._settled(frame, False)
 
     async def _watch(self, line: MqttLine) -> None:
         """Until the line is gone, or the broker takes frames and says nothing."""

@@ -1,7 +1,8 @@
 """What all network servers have in common: they are handed what is heard, and ask for downlinks.
 
 A server gets the live lane only. What was heard while it was away for more than a few seconds is counted as missed and
-not sent later: whoever answers it would answer too late (the frames themselves are in the store all the same).
+not sent later: whoever answers it would answer too late (the frames themselves are in the store all the same). Those
+that take history for what it is get it from there (`backlog.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.downlink import Fate
+from gateway.lns.backlog import WithHistory
 from gateway.lorawan.frame import MalformedFrame, PhyPayload, parse
 from gateway.model import Crc, DownlinkRequest
 
@@ -89,23 +91,26 @@ class Forwarding:
         self._reception = reception
         self.failures: Counter[str] = Counter()  # by server: mistakes of ours, each in the log
 
-    def heard(self, frame: RadioFrame, *, own: bool) -> None:
+    def heard(self, frame: RadioFrame, *, own: bool) -> bool:
         """A frame, as soon as it is known whether it is of a device that this gateway serves itself.
 
-        Damaged frames and those without a checksum go to nobody.
+        True when a server that takes history wants it, and may have to ask the store for it. Damaged frames and those
+        without a checksum go to nobody.
         """
         self._reception.count(frame)
         if not self._customers or frame.crc is not Crc.OK:
-            return
-        message = _message(frame.phy)
+            return False
+        message, wanted_later = _message(frame.phy), False
         for customer in self._customers:
             if not customer.wishes.takes(message, own=own):
                 customer.filtered += 1
                 continue
+            wanted_later |= isinstance(customer.server, WithHistory)
             try:
                 customer.server.forward(frame)
             except Exception as error:  # noqa: BLE001 - logged; the other servers and the line go on
                 self._failed(customer.server.name, "could not take a frame", error)
+        return wanted_later
 
     def duties(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs for as long as the gateway does."""

@@ -253,6 +253,8 @@ class ChirpstackMqttLnsSettings(Lns, Login):
     marshaler: Literal["protobuf", "json"] = "protobuf"
     stats_interval: PositiveDuration = timedelta(seconds=30)
     backlog: Literal["none", "chirpstack"] = "none"
+    backlog_rate: Annotated[float, between(0.1, 1000, " frames/s")] = 20
+    backlog_delay: Duration = timedelta(seconds=30)
 
 
 LnsSettings = SemtechUdpLnsSettings | BasicsStationLnsSettings | ChirpstackMqttLnsSettings

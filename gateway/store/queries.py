@@ -122,12 +122,20 @@ def reading_at(reader: LogReader, position: int) -> Reading | None:
 
 def unopened(reader: LogReader, place: Place, limit: int = SLICE) -> tuple[list[tuple[str, RadioFrame]], Place | None]:
     """The next frames that nobody could open, with the reason, and the last place looked at; None at the end."""
+    found, last = unopened_places(reader, place, limit)
+    return [(reason, frame) for _, reason, frame in found], last
+
+
+def unopened_places(
+    reader: LogReader, place: Place, limit: int = SLICE
+) -> tuple[list[tuple[Place, str, RadioFrame]], Place | None]:
+    """The same, each with the place where it lies."""
     rows = reader.unopened_after(place, limit)
     found = []
-    for _, reason, body in rows:
+    for at, reason, body in rows:
         try:
             if body is not None:
-                found.append((reason, decode_frame(body)))
+                found.append((at, reason, decode_frame(body)))
         except UnknownLayout as error:
             log.debug("a frame: %s", error)
     return found, rows[-1][0] if rows else None

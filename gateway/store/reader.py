@@ -147,6 +147,14 @@ class LogReader:
                 ]
         return []
 
+    def unopened_end(self) -> tuple[int, int]:
+        """The place of the last frame kept unopened; (0, 0) when there is none."""
+        for part in reversed(part_files(self._folder)):
+            for (number,) in self._asked(part, "SELECT max(number) FROM unopened", ()) or ():
+                if number is not None:
+                    return part.first_position, number
+        return 0, 0
+
     def close(self) -> None:
         """Close what is open."""
         if self._opened is not None:

@@ -297,10 +297,13 @@ class Store:
         self._stranded.waits(reading)
         return kept
 
-    def keep_unopened(self, frame: RadioFrame, refused: Refused) -> None:
-        """Count a frame that is no uplink of ours; keep it raw if keys that come later could open it."""
-        kept = None
-        if refused.reason in KEPT_UNOPENED and self._budget.admits(refused.dev_addr, frame.heard.monotonic_us):
+    def keep_unopened(self, frame: RadioFrame, refused: Refused, *, wanted: bool = False) -> None:
+        """Count a frame that is no uplink of ours; keep it raw if keys that come later could open it.
+
+        Within a budget, unless it is `wanted`: then a network server may ask for it later.
+        """
+        kept, now_us = None, frame.heard.monotonic_us
+        if refused.reason in KEPT_UNOPENED and (wanted or self._budget.admits(refused.dev_addr, now_us)):
             kept = UnopenedFrame(refused.dev_addr, str(refused.reason), encode_frame(frame))
         self._writer.filtered(str(refused.reason), kept)
 
