@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from daemons import GatewayProcess, Subscriber
+from daemons import GatewayProcess, PacketForwarder, Subscriber
 from test_downlinks import publish
+from test_operations import DEV_EUI as BIN
+from test_operations import add_device, connected, frame
 from test_own_network import APP_KEY, DEV_EUI, JOIN_EUI, DownForwarder, Valve, joined, phy_of
 
 APPLICATION = "17c82e96-be03-4f38-aef3-f83d48582d97"
@@ -94,3 +96,22 @@ def test_a_push_by_name_is_queued_replaced_and_sent(line, mosquitto):
         publish(mosquitto, f"{TTN}/down/push", '{"downlinks": [{"f_port": 1, "decoded_payload": {"open": true}}]}')
         failed = last(platform, f"{TTN}/down/failed")
         assert "encode" in failed["downlink_failed"]["error"]["message_format"]
+
+
+def test_a_removed_device_is_gone_from_home_assistant(tmp_path, mosquitto):
+    sink = WAY.format(name="gateway", port=mosquitto.port) + 'home_assistant = "homeassistant"\n'
+    with GatewayProcess(tmp_path, sink=sink, store='commit_interval = "100ms"') as gateway:
+        add_device(gateway)
+        gateway.start()
+        connected(gateway)
+        with Subscriber(mosquitto.port, "homeassistant/#") as home, PacketForwarder(gateway.udp_port) as forwarder:
+            forwarder.push(frame(1))
+            home.wait_for(1, ending="fill_level/config")
+            home.wait_for(3, ending="/config")
+            configs = dict(home.messages)
+            assert json.loads(configs[f"homeassistant/sensor/lorawan_{BIN}/fill_level/config"])["name"] == "Fill level"
+            removed = gateway.command("device", "remove", BIN)
+            assert removed.returncode == 0, removed.stderr
+            gone = home.wait_for(2 * len(configs), ending="/config")[-len(configs) :]
+    assert {topic for topic, _ in gone} == configs.keys()
+    assert {message for _, message in gone} == {""}
