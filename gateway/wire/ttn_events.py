@@ -39,6 +39,7 @@ _OURS: Final = uuid.UUID("bfc42c47-a86f-4c38-b72a-0b1b23c0f978")
 MOST_DOWNLINKS: Final = 100  # in one push: as many as may wait for a device
 _FRAME, _DOWNLINK = "gw:frame:", "gw:downlink:"
 _EUI: Final = "eui-"
+_LONGEST_ID: Final = 100  # of a correlation id (messages.proto)
 _NAMESPACE: Final = "lorawan-edge-gateway"
 _PRIORITIES: Final = frozenset({"LOWEST", "LOW", "BELOW_NORMAL", "NORMAL", "ABOVE_NORMAL", "HIGH", "HIGHEST"})
 
@@ -104,7 +105,7 @@ class TtnWords:
                 message = self._moved(happening)
                 return () if message is None else (message,)
             case DownlinkRefused(device=device, ref=ref, reason=reason, at=at):
-                ids = [] if ref is None else [_DOWNLINK + ref, *_their_ids(ref)]
+                ids = [] if ref is None else _correlation_ids(ref)
                 failed = {"downlink": _compact({"correlation_ids": ids}), "error": _error("refused_downlink", reason)}
                 said = _compact({"correlation_ids": ids, "received_at": moment(at.utc_us), "downlink_failed": failed})
                 return (self._told(device, "down/failed", said),)
@@ -208,7 +209,7 @@ class TtnWords:
 
     def _moved(self, moved: DownlinkMoved) -> MqttMessage | None:
         entry = moved.entry
-        ids = [_DOWNLINK + entry.ref, *_their_ids(entry.ref)]
+        ids = _correlation_ids(entry.ref)
         facts: dict[str, Any] = {
             "f_port": entry.f_port,
             "f_cnt": entry.f_cnt,
@@ -407,10 +408,13 @@ def _ref(correlation_ids: Any, fresh: str) -> str:
         raise NoDownlink("correlation_ids is a list of texts")
     ref = fresh
     for one in correlation_ids:
-        if one.isprintable() and " " not in one and one and len(ref) + 1 + len(one) <= LONGEST_REF:
+        fits = 0 < len(one) <= _LONGEST_ID and len(ref) + 1 + len(one) <= LONGEST_REF
+        if fits and one.isprintable() and " " not in one:
             ref += " " + one
     return ref
 
 
-def _their_ids(ref: str) -> list[str]:
-    return ref.split(" ")[1:]
+def _correlation_ids(ref: str) -> list[str]:
+    """What names a downlink to whoever asked: our name for it, and theirs. An id has 100 characters at most."""
+    ours, *theirs = ref.split(" ")
+    return [(_DOWNLINK + ours)[:_LONGEST_ID], *theirs]

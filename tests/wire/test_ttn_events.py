@@ -332,7 +332,12 @@ def test_ids_of_whoever_asked_come_back_with_what_became_of_it():
     ((_, request),) = asked("well-07/down/push", {"downlinks": [{"f_port": 1, "correlation_ids": ids}]})
     assert request.ref is not None
     _, facts = told(moved(DownlinkState.QUEUED, ref=request.ref))
-    assert facts["correlation_ids"][1:] == ["my-id", "x" * 100]  # those that fit into a reference
+    assert facts["correlation_ids"] == ["gw:downlink:a", "my-id", "x" * 100]  # those that fit into a reference
+
+
+def test_no_correlation_id_is_longer_than_theirs_may_be():
+    _, facts = told(moved(DownlinkState.QUEUED, ref="r" * 200))
+    assert [len(one) for one in facts["correlation_ids"]] == [100]
 
 
 @pytest.mark.parametrize(
