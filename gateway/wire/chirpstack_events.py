@@ -317,12 +317,17 @@ def frame_uuid(frame_id: str) -> str:
 @lru_cache(maxsize=1024)
 def made_id(*names: str) -> str:
     """A UUID made of names: the same wherever and whenever it is asked for."""
-    return str(uuid.uuid5(_OURS, "\n".join(names)))
+    return str(_made(names))
 
 
 def made_number(*names: str) -> int:
     """A number of 32 bits made of names."""
-    return uuid.uuid5(_OURS, "\n".join(names)).int & 0xFFFF_FFFF
+    return _made(names).int & 0xFFFF_FFFF
+
+
+def _made(names: Sequence[str]) -> uuid.UUID:
+    whole = "\n".join(names).encode("utf-8", "replace").decode()  # half surrogate pairs are no text
+    return uuid.uuid5(_OURS, whole)
 
 
 def queue_item_id(ref: str) -> str:

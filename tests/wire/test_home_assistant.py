@@ -14,9 +14,11 @@ from dataclasses import replace
 import jinja2
 import pytest
 from contract_example import GATEWAY_EUI, record
+from foreign_samples import any_reading
+from hypothesis import given, settings
 
 from gateway.decoding.quantities import QUANTITIES, Kind
-from gateway.model import Decoded, DevEui, Measurement, Removed
+from gateway.model import Decoded, DevEui, Measurement, Record, Removed
 from gateway.wire.home_assistant import HomeAssistant
 from gateway.wire.own_json import reading_json
 from gateway.wire.own_topics import OwnWords
@@ -159,3 +161,12 @@ def test_the_template_takes_the_value_of_now_or_nothing(measurements, quantity, 
     template = jinja2.Environment(autoescape=False).from_string(config["value_template"])
     found = template.render(value_json=json.loads(json.dumps(reading_json(record(decoded=decoded(*measurements))))))
     assert found == (rendered or "")
+
+
+@settings(deadline=None, max_examples=150)
+@given(reading=any_reading)
+def test_whatever_a_codec_says_can_be_explained(reading):
+    words = OwnWords(GATEWAY_EUI, home_assistant=HomeAssistant("homeassistant", "lorawan"))
+    for message in words.of_record(Record(GATEWAY_EUI, "0badcafe", 1, reading)):
+        assert json.loads(message.payload)
+        assert not set("+# ") & set(message.topic)

@@ -216,6 +216,14 @@ def test_only_chosen_parts_leave():
     assert b"well-07" not in joined.topic.encode() + joined.payload
 
 
+def test_half_a_surrogate_pair_anywhere_stops_nothing():
+    half = "a\ud800b"
+    said = Decoded(half, {half: half}, (), (half,), half)
+    kept = record(name=half, tags={half: half}, decoded=said)
+    for message in words().of_record(kept):
+        assert json.loads(message.payload)
+
+
 @settings(deadline=None, max_examples=200)
 @given(reading=any_reading, late=st.booleans(), fields=st.sampled_from([(), ("payload", "data"), ("radio", "tags")]))
 def test_whatever_a_frame_or_codec_says_becomes_json(reading, late, fields):
