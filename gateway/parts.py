@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.delivery.mqtt import Words
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
     from gateway.lns.backlog import Keeper
@@ -122,29 +123,52 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
-    from gateway.delivery.mqtt import MqttDestination, MqttSink
+def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttSink
+    from gateway.lines.mqtt import Broker
 
     password = settings.password_file or settings.token_file
-    return MqttSink(
-        MqttDestination(
-            name=name,
-            url=str(settings.url),
-            gateway_eui=gateway_eui,
-            topic_prefix=settings.topic_prefix,
-            client_id=settings.client_id or f"{gateway_eui}-{name}",
-            username=settings.username,
-            password=_reader(password),
-            ca_file=_file(settings.ca_file),
-            cert_file=_file(settings.cert_file),
-            key_file=_file(settings.key_file),
-            in_flight=settings.in_flight,
-            privacy=privacy(settings),
-        )
+    broker = Broker(
+        url=str(settings.url),
+        client_id=settings.client_id or f"{gateway_eui}-{name}",
+        username=settings.username,
+        password=_reader(password),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+        in_flight=settings.in_flight,
     )
+    words = _words(settings, gateway, gateway_eui)
+    return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
 
 
-def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
+def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Words:
+    """What the readers of a broker want to hear."""
+    if settings.format == "gateway":
+        from gateway.wire.home_assistant import HomeAssistant
+        from gateway.wire.own_topics import OwnWords
+
+        prefix = settings.topic_prefix or "lorawan"
+        wanted = settings.home_assistant
+        home_assistant = None if wanted is None else HomeAssistant(wanted, prefix)
+        return OwnWords(gateway_eui, prefix, privacy=privacy(settings), home_assistant=home_assistant)
+    manner: dict[str, Any] = {
+        "application": settings.application or "",
+        "tenant": settings.tenant,
+        "topic_prefix": settings.topic_prefix or "",
+        "location": _location(gateway),
+        "privacy": privacy(settings),
+    }
+    if settings.format == "chirpstack":
+        from gateway.wire.chirpstack_events import ChirpstackWords
+
+        return ChirpstackWords(gateway_eui, region_named(gateway.region), **manner)
+    from gateway.wire.ttn_events import TtnWords
+
+    return TtnWords(gateway_eui, **manner)
+
+
+def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
     from gateway.delivery.http_line import HttpServer
     from gateway.delivery.webhook import WebhookDestination, WebhookSink
 
@@ -160,7 +184,7 @@ def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
     return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
 
 
-def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.nats import NatsDestination, NatsSink
     from gateway.lines.nats import NatsServer
 
@@ -189,7 +213,7 @@ def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sin
     )
 
 
-def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
+def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
     from gateway.delivery.file import FileDestination, FileSink
 
     return FileSink(
@@ -204,7 +228,7 @@ def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
     )
 
 
-def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
 
     return NgsiV2Sink(
@@ -218,11 +242,12 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -
             rules=_rules(settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
+            position=_position(settings, gateway),
         )
     )
 
 
-def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
     from gateway.wire.ngsi_ld import Context
 
@@ -240,8 +265,19 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
+            position=_position(settings, gateway),
         )
     )
+
+
+def _position(
+    settings: NgsiV2SinkSettings | NgsiLdSinkSettings, gateway: GatewaySettings
+) -> tuple[float, float] | None:
+    """Longitude and latitude of the gateway, as the destination may know them."""
+    if not settings.location or gateway.longitude is None or gateway.latitude is None:
+        return None
+    cut = privacy(settings).coordinate
+    return cut(gateway.longitude), cut(gateway.latitude)
 
 
 def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
@@ -294,7 +330,7 @@ def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {
+SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
     "mqtt": _mqtt,
     "webhook": _webhook,
     "nats": _nats,
@@ -309,7 +345,9 @@ STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+    return [
+        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
+    ]
 
 
 def manners(settings: SinkSettings) -> Manners:

@@ -28,6 +28,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
     "wire": EVERYBODY | PURE,
+    "wire.ttn_events": EVERYBODY | PURE | {"radio.airtime"},
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},

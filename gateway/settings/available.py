@@ -17,7 +17,7 @@ AVAILABLE: Mapping[str, tuple[str, ...]] = {
     "radio.type": ("virtual", "packet-forwarder"),
     "lns.type": ("semtech-udp", "basics-station", "chirpstack-mqtt"),
     "sink.type": ("mqtt", "webhook", "nats", "file", "ngsi-v2", "ngsi-ld"),
-    "sink.mqtt.format": ("gateway",),
+    "sink.mqtt.format": ("gateway", "chirpstack", "ttn"),
 }
 
 

@@ -289,10 +289,12 @@ class MqttSinkSettings(Sink, Login):
     type: Literal["mqtt"]
     url: MqttUrl
     format: Literal["gateway", "chirpstack", "ttn"] = "gateway"
-    topic_prefix: TopicPrefix = "lorawan"
+    topic_prefix: TopicPrefix | None = None  # None: "lorawan" in our own format, none in the others
     application: Title | None = None
     tenant: Title = "default"
     client_id: Word | None = None  # None: made from gateway EUI and sink name
+    require_subscriber: bool = False
+    home_assistant: TopicPrefix | None = None  # the prefix that Home Assistant looks for entities below
 
 
 class NgsiSink(Sink, Login):

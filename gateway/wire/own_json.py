@@ -135,6 +135,11 @@ def rfc3339(utc_us: int) -> str:
         return _FIRST if utc_us < 0 else _LAST
 
 
+def rfc3339_us(text: str) -> int:
+    """Microseconds since 1970 of what `rfc3339` wrote."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     entry = {"quantity": measurement.quantity, "value": measurement.value, "unit": measurement.unit}
     if measurement.time_us is not None:

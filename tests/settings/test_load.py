@@ -63,7 +63,8 @@ def test_an_empty_file_gives_the_defaults_of_the_manual(write):
     assert sink.backlog_delay == timedelta(seconds=30)
     assert (sink.only_tags, sink.fields) == ({}, ())
     assert sink.type == "mqtt"
-    assert (sink.format, sink.topic_prefix, sink.tenant) == ("gateway", "lorawan", "default")
+    assert (sink.format, sink.topic_prefix, sink.tenant) == ("gateway", None, "default")
+    assert (sink.require_subscriber, sink.home_assistant) == (False, None)
 
 
 def test_a_full_file_gives_typed_values(write):
@@ -321,6 +322,32 @@ SINK_MISTAKES = [
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"', "sink.s.application", "UUID or name"),
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "\\n"', "sink.s.application", "control"),
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "My_App"', "sink.s.application", "Things Stack"),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "app"\nfields = ["time", "measurements"]',
+        "sink.s.fields",
+        "leave nothing of what a device said",
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "app"\nfields = ["data"]',
+        "sink.s.fields",
+        'leave out "time"',
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "app"\nposition_decimals = 2',
+        "sink.s.position_decimals",
+        "name them in fields",
+    ),
+    ('type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "a/#"', "sink.s.home_assistant", "no + or #"),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "ha"\nformat = "ttn"\napplication = "app"',
+        "sink.s.home_assistant",
+        "our own messages",
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "ha"\nfields = ["name"]',
+        "sink.s.fields",
+        'needs "measurements"',
+    ),
     ('type = "mqtt"\nurl = "mqtt://h"\nfields = ["tine"]', "sink.s.fields[0]", 'did you mean "time"?'),
     ('type = "mqtt"\nurl = "mqtt://h"\nfields = "time"', "sink.s.fields", 'write ["time"]'),
     ('type = "mqtt"\nurl = "mqtt://h"\nonly_tags = { kind = 1 }', "sink.s.only_tags.kind", "text in quotes"),
@@ -460,12 +487,6 @@ def test_run_and_check_refuse_what_this_version_does_not_have(write, kind, type_
         (problem,) = raised.value.problems
         assert problem.line == 2
         assert f'"{type_}" comes with a later version' in problem.text
-
-
-def test_a_format_this_version_does_not_have_is_refused_at_its_key(write):
-    path = write('[sink.s]\ntype = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "app"\n')
-    (problem,) = examine(path).problems
-    assert (problem.line, problem.key) == (4, "sink.s.format")
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
