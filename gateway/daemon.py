@@ -202,7 +202,9 @@ def _network_side(
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
     plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
-    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    store.removed = side.mailbox.removed
+    return side
 
 
 def _forward(
