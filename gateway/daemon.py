@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from gateway.decoding.catalogue import Catalogue
     from gateway.host.time_sources import TimeSources
+    from gateway.journal import Onlooker
     from gateway.model import GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -103,9 +104,9 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
         radio = parts.radio(settings, ledger, clock.stamp, store.counters)
-        side = _network_side(settings, eui, store, radio, decoder, clock)
+        view = _view(settings, eui, radio, store, clock)
+        side = _network_side(settings, eui, store, radio, decoder, clock, view.trace)
         await side.load()
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
@@ -117,7 +118,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         if side.answers:
             line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, store, radio, side, clock)
+        forwarding = _forward(line, settings, eui, store, radio, side, clock, view.trace)
         control = _control(settings, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
@@ -174,6 +175,11 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         await queue.look_after()
 
 
+def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
+    gateway, region = settings.gateway, region_named(settings.gateway.region)
+    return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+
+
 async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
     """By the concentrator, which is asked once: it has to be started for that, and is closed again."""
     folder = settings.store.path
@@ -184,13 +190,21 @@ async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
 
 
 def _network_side(
-    settings: Settings, eui: GatewayEui, store: Store, radio: Concentrator, decoder: Decoder, clock: Clock
+    settings: Settings,
+    eui: GatewayEui,
+    store: Store,
+    radio: Concentrator,
+    decoder: Decoder,
+    clock: Clock,
+    onlooker: Onlooker,
 ) -> NetworkSide:
     region, network = region_named(settings.gateway.region), settings.network
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
     plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
-    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, answers=answers)
+    side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    store.removed = side.mailbox.removed
+    return side
 
 
 def _forward(
@@ -201,10 +215,11 @@ def _forward(
     radio: Concentrator,
     side: NetworkSide,
     clock: Clock,
+    onlooker: Onlooker,
 ) -> Forwarding:
     """Let whatever is heard go on to the network servers that the settings name."""
     reception = Reception(partial(only_receiver, radio))
-    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception)
+    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception, onlooker)
     if store.in_memory_because is None:
         keeper = partial(KeptFrames, store, answers=side.answers)
         servers = parts.with_history(settings, servers, keeper, clock.stamp)

@@ -28,15 +28,16 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
     "wire": EVERYBODY | PURE,
+    "wire.ttn_events": EVERYBODY | PURE | {"radio.airtime"},
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE | {"lines"},
-    "lns": EVERYBODY | PURE | {"downlink", "lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "journal", "lines"},
     "radio": EVERYBODY | PURE,
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
-    "lines": EVERYBODY,
+    "lines": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
@@ -54,32 +55,34 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
-    "downlink": EVERYBODY | PURE | {"radio.concentrator"},
+    "downlink": EVERYBODY | PURE | {"journal", "radio.concentrator"},
+    # What becomes of frames and downlinks, and who is told: a seam, and what stands behind it in a daemon.
+    "journal": EVERYBODY,
+    "trace": EVERYBODY | PURE | {"journal", "radio.shares", "console.feed"},
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
-    "serving": EVERYBODY | PURE | {"downlink", "radio.concentrator"},
+    "serving": EVERYBODY | PURE | {"downlink", "journal", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "journal", "radio", "simulator"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
-    | {"radio.concentrator", "console.feed"},
+    | {"radio.concentrator", "console.feed", "trace"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace", "delivery.ngsi_holdings"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
-    "radio.liveness", "radio.pipe",
-    "radio.schedule", "radio.transmitters",
+    "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
-    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
     "tuning",
@@ -117,10 +120,10 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
+    "aiohttp": (("aiohttp", "yarl"), frozenset({"console", "lns", "delivery"})),
     "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
     "paho-mqtt": (("paho",), frozenset({"lines"})),
-    "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
+    "cryptography": (("cryptography",), frozenset({"lorawan", "store", "lines"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),

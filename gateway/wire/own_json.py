@@ -60,7 +60,7 @@ def reading_json(record: Record) -> dict[str, Any]:
         "problem": decoded.problem,
         "late": record.late,
         "gap_before": reading.gap_before,
-        "radio": _radio_json(reading),
+        "radio": radio_json(reading),
     }
 
 
@@ -77,7 +77,7 @@ def unopened_json(gateway_eui: GatewayEui, frame: RadioFrame, refused: Refused) 
         "phy_payload": frame.phy.hex(),
         "reason": refused.reason.value,
         "problem": refused.detail,
-        "radio": _radio_json(frame),
+        "radio": radio_json(frame),
     }
 
 
@@ -93,7 +93,7 @@ def join_json(gateway_eui: GatewayEui, device: Device, dev_addr: DevAddr, frame:
         "dev_addr": str(dev_addr),
         "name": device.name,
         "tags": device.tags,
-        "radio": _radio_json(frame),
+        "radio": radio_json(frame),
     }
 
 
@@ -122,12 +122,22 @@ def json_bytes(value: object) -> bytes:
         return orjson.dumps(_tamed(value, _DEPTH))
 
 
+def json_value(content: bytes) -> Any:
+    """The value that JSON is; ValueError when it is none."""
+    return orjson.loads(content)
+
+
 def rfc3339(utc_us: int) -> str:
     """`2026-11-23T08:15:02.123Z`: UTC, cut to milliseconds. Times outside the years 1 to 9999 become the nearest."""
     try:
         return (_EPOCH + timedelta(microseconds=utc_us)).isoformat(timespec="milliseconds")[:23] + "Z"
     except OverflowError:
         return _FIRST if utc_us < 0 else _LAST
+
+
+def rfc3339_us(text: str) -> int:
+    """Microseconds since 1970 of what `rfc3339` wrote."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:
@@ -137,10 +147,11 @@ def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     return entry
 
 
-def _radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
+def radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
+    """Where and how well it was heard: `radio` of a reading."""
     return {
         "frequency_hz": reading.frequency_hz,
-        **_modulation_json(reading.modulation),
+        **modulation_json(reading.modulation),
         "rssi_dbm": reading.rssi_dbm,
         "snr_db": reading.snr_db,
         "channel": reading.channel,
@@ -148,7 +159,8 @@ def _radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
     }
 
 
-def _modulation_json(modulation: Modulation) -> dict[str, Any]:
+def modulation_json(modulation: Modulation) -> dict[str, Any]:
+    """How it was sent: `modulation`, and what belongs to that."""
     match modulation:
         case Lora():
             return {
