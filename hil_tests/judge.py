@@ -189,7 +189,7 @@ def read_error(body: bytes) -> str | None:
     """The error word of a TX_ACK; None when there is none."""
     ack = _json(body).get("txpk_ack")
     error = ack.get("error") if isinstance(ack, dict) else None
-    return None if error in {None, "NONE", ""} else str(error)
+    return None if error is None or error == "NONE" else str(error)
 
 
 def _json(body: bytes) -> dict[str, Any]:
