@@ -49,7 +49,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
     "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
     "console.scan_commands": EVERYBODY | PURE | {"settings"}
-    | {"radio.board", "radio.board_table", "radio.scanning"},
+    | {"radio.board", "radio.board_table", "radio.boards", "radio.calibration", "radio.scanning"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
     "console.simulate_commands": EVERYBODY | PURE | {"simulator"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
@@ -81,7 +81,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace", "delivery.ngsi_holdings"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
-    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
+    "radio.board", "radio.board_table", "radio.boards", "radio.calibration", "radio.fifo",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gateway.console.arguments import add_command, seconds, whole
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.console.arguments import Commands
-    from gateway.radio.board import Board
+    from gateway.radio.board import Board, BoardSettings
     from gateway.settings import Settings
 
 DRIVERS = {"libloragw": "gateway.radio.libloragw:open_chip"}
@@ -27,6 +28,10 @@ they come in. The daemon must not run meanwhile: one program at a time can drive
 
 With --laboratory --carrier the board sends an unmodulated carrier. On an antenna that is against
 the law; it belongs on a cable into an attenuator.
+
+What a board reports and sends can be set right. With frames that arrive at the connector with a
+known level, --level DBM says what radio.rssi_offset_db should be. When a power meter shows
+another power than --power asks for, --measured DBM says what radio.tx_gains should be.
 """
 
 
@@ -42,6 +47,10 @@ def register(commands: Commands) -> None:
     parser.add_argument("--boards", action="store_true", help="print what is known of each board, and do nothing")
     parser.add_argument("--carrier", metavar="MHZ", type=_megahertz, help="send a carrier there (with --laboratory)")
     parser.add_argument("--power", metavar="DBM", type=_dbm, default=0.0, help="of the carrier, at the connector (0)")
+    parser.add_argument("--level", metavar="DBM", type=_level, help="frames arrive with this: what is rssi_offset_db?")
+    parser.add_argument(
+        "--measured", metavar="DBM", type=_dbm, help="a meter shows this: what is tx_gains? Sends nothing"
+    )
     parser.add_argument("--laboratory", action="store_true", help="yes, the antenna socket is on a cable")
 
 
@@ -65,10 +74,24 @@ def _dbm(text: str) -> float:
     return power
 
 
+def _level(text: str) -> float:
+    try:
+        level = float(text)
+    except ValueError:
+        level = float("nan")
+    if not -140 <= level <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no level from -140 to 0 dBm")
+    return level
+
+
 def scan(arguments: argparse.Namespace) -> int:
-    """Scan, or list the boards, or send a carrier."""
+    """Scan, or list the boards, or send a carrier, or set a power right."""
     if arguments.boards:
         return _boards(arguments)
+    return _scan(arguments) if arguments.measured is None else _regauge(arguments)
+
+
+def _scan(arguments: argparse.Namespace) -> int:
     from gateway.radio.scanning import MOST_SAMPLES, watched
 
     if arguments.carrier is not None and not arguments.laboratory:
@@ -93,6 +116,8 @@ def scan(arguments: argparse.Namespace) -> int:
         say("the carrier is off")
         return 0
     _print(arguments, started, channels)
+    if arguments.level is not None:
+        return _calibrate(arguments, channels)
     return 0 if any("problem" not in channel for channel in channels) else 1
 
 
@@ -119,7 +144,7 @@ def _order(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
         "block": block,
         "extra_hz": None if extra is None else list(extra),
         "samples": arguments.samples,
-        "listen": arguments.listen,
+        "listen": arguments.listen or arguments.level is not None,
         "for_s": arguments.for_s,
         "carrier_hz": arguments.carrier,
         "power_dbm": arguments.power,
@@ -128,7 +153,8 @@ def _order(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _print(arguments: argparse.Namespace, started: Mapping[str, Any], channels: Sequence[Mapping[str, Any]]) -> None:
     if arguments.json:
-        emit({"chip": started.get("started"), "spectral": started.get("spectral", False), "channels": channels})
+        if arguments.level is None:
+            emit({"chip": started.get("started"), "spectral": started.get("spectral", False), "channels": channels})
         return
     measured = bool(started.get("spectral"))
     header = ("MHZ", "MEDIAN", "90 %", "LOUDEST") if measured else ("MHZ", "FRAMES", "DAMAGED", "MEDIAN", "SNR")
@@ -159,6 +185,48 @@ def _bars(channel: Mapping[str, Any]) -> str:
     return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // most)] for count in columns).rstrip()
 
 
+# --- calibration ----------------------------------------------------------------------------------------------------
+
+
+def _board(arguments: argparse.Namespace) -> BoardSettings:
+    from gateway.radio.boards import Overrides, resolve
+
+    order = _order(load_settings(arguments), arguments)
+    options = order["options"]
+    return resolve(options.get("board"), order["region"], Overrides.of(options))
+
+
+def _calibrate(arguments: argparse.Namespace, channels: Sequence[Mapping[str, Any]]) -> int:
+    from gateway.radio.calibration import loudness_offset
+
+    board = _board(arguments)
+    found = loudness_offset((one.get("levels", {}) for one in channels), arguments.level, board.rssi_offset_db)
+    if arguments.json:
+        emit({"channels": channels, "frames": 0} if found is None else {"channels": channels, **asdict(found)})
+    if found is None or not found.is_enough:
+        say(f"{0 if found is None else found.frames} frames say too little: send some, or listen longer (--for)")
+        return 1
+    if not arguments.json:
+        print(f"{found.frames} frames at {arguments.level:g} dBm, reported {found.too_loud_db:+g} dB too loud")
+        print(f"rssi_offset_db = {found.rssi_offset_db:g}          # in [radio]; now {board.rssi_offset_db:g}")
+    return 0
+
+
+def _regauge(arguments: argparse.Namespace) -> int:
+    from gateway.radio.calibration import regauged
+
+    board = _board(arguments)
+    table = regauged(board.gains, arguments.power, arguments.measured)
+    if table is None:
+        raise UsageError(f"{board.product} has no power of {arguments.power:g} dBm or less")
+    if arguments.json:
+        emit({"tx_gains": list(table)})
+        return 0
+    quoted = ", ".join(f'"{one}"' for one in table)
+    print(f"tx_gains = [{quoted}]          # in [radio]")
+    return 0
+
+
 # --- boards ---------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +236,8 @@ def _boards(arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit([_facts(board) for board in BOARDS.values()])
         return 0
-    for line in table(("BOARD", "PRODUCT", "BUS", "RESET", "POWER", "REGIONS"), _rows(BOARDS.values()), elastic=(1, 5)):
+    header = ("BOARD", "PRODUCT", "BUS", "RESET", "POWER", "RSSI", "DBM", "REGIONS")
+    for line in table(header, _rows(BOARDS.values()), elastic=(1, 7)):
         print(line)
     return 0
 
@@ -177,7 +246,9 @@ def _rows(boards: Any) -> Iterator[tuple[object, ...]]:
     for board in boards:
         facts = _facts(board)
         pins = (facts["reset"] or "-", facts["power"] or "-")
-        yield facts["board"], facts["product"], "/".join(facts["buses"]), *pins, " ".join(facts["regions"])
+        powers = [gain.power_dbm for one in board.tables for gain in one.gains]
+        levels = (f"{board.rssi_offset_db:g}", f"{min(powers)}..{max(powers)}")
+        yield facts["board"], facts["product"], "/".join(facts["buses"]), *pins, *levels, " ".join(facts["regions"])
 
 
 def _facts(board: Board) -> dict[str, Any]:

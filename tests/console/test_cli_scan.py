@@ -56,3 +56,25 @@ def test_an_absent_library_is_radio_hardware_and_stdout_stays_empty(run):
 )
 def test_what_cannot_be_is_usage(run, arguments):
     assert run(*arguments)[0] == 2
+
+
+def test_the_boards_show_their_offset_and_their_powers(run):
+    line = next(line for line in run("--boards")[1].splitlines() if line.startswith("rak2287"))
+    assert " -215.4 " in line
+    assert " -6..27 " in line
+
+
+def test_a_measured_power_gives_the_table_that_is_right(run):
+    code, out, _ = run("--power", "14", "--measured", "12.6")
+    assert code == 0
+    assert out.startswith('tx_gains = ["12:1/4", "13:1/6", "15:1/7"')
+    code, out, _ = run("--power", "14", "--measured", "12.6", "--json")
+    table = json.loads(out)["tx_gains"]
+    assert "13:1/6" in table  # what 14 dBm is sent with; rounded up: never stronger than it says
+    assert not any(gain.startswith("14:") for gain in table)
+    assert run("--power", "-30", "--measured", "1")[0] == 2
+
+
+@pytest.mark.parametrize("arguments", [("--level", "5"), ("--level", "loud"), ("--measured", "99")])
+def test_what_no_meter_shows_is_usage(run, arguments):
+    assert run(*arguments)[0] == 2
