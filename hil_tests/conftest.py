@@ -89,23 +89,23 @@ def pytest_runtest_makereport(
     report = yield
     run = item.config.stash[_RUN]
     if report.when == "call" or report.outcome != "passed":
-        words = ""
+        words = trace = ""
         if report.outcome == "failed":
-            words = _last_words(call, report)
+            words, trace = _last_words(call), str(report.longrepr)[-4000:]
         elif report.outcome == "skipped" and isinstance(report.longrepr, tuple):
             words = str(report.longrepr[2]).removeprefix("Skipped: ")
         doc = (getattr(getattr(item, "function", None), "__doc__", None) or item.name).strip().splitlines()[0]
         run.outcomes[item.nodeid] = Outcome(
-            item.name, doc, report.outcome, call.duration, words, item.stash.get(_FIGURES, Figures())
+            item.name, doc, report.outcome, call.duration, words, item.stash.get(_FIGURES, Figures()), trace
         )
     return report
 
 
-def _last_words(call: pytest.CallInfo[None], report: pytest.TestReport) -> str:
-    error = None if call.excinfo is None else call.excinfo.value
-    if isinstance(error, GatewayError):
-        return "\n".join(error.lines())
-    return str(report.longrepr)[-2500:]
+def _last_words(call: pytest.CallInfo[None]) -> str:
+    if call.excinfo is None:
+        return ""
+    error = call.excinfo.value
+    return "\n".join(error.lines()) if isinstance(error, GatewayError) else call.excinfo.exconly()[:600]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -30,6 +30,7 @@ class Outcome:
     took_s: float
     words: str
     figures: Figures
+    trace: str = ""
 
 
 @dataclass
