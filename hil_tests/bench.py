@@ -333,6 +333,9 @@ class Bench:
             return
         self.power = None if file.power is None else relay(file.power, "the power relay")
         self.usb = None if file.usb is None else relay(file.usb, "the USB relay")
+        for one in (self.power, self.usb):
+            if one is not None:
+                one.switch(on=True)
 
 
 def _credentials(number: int) -> Credentials:

@@ -90,10 +90,11 @@ def _section(at: int, one: Outcome) -> str:
         for fact in one.figures.facts
     )
     words = ""
-    if one.words:
-        words = (
-            f"<pre>{escape(one.words)}</pre>" if one.outcome == "failed" else f"<p class=note>{escape(one.words)}</p>"
-        )
+    if one.outcome == "failed":
+        words = f"<pre class=why>{escape(one.words)}</pre>"
+        words += f"<details><summary>Where</summary><pre>{escape(one.trace)}</pre></details>"
+    elif one.words:
+        words = f"<p class=note>{escape(one.words)}</p>"
     return (
         f"<section id=t{at}><h2><b class={one.outcome}>{WORDS[one.outcome]}</b> {escape(one.says)}</h2>"
         f"{words}{f'<dl class=facts>{facts}</dl>' if facts else ''}"
