@@ -194,7 +194,7 @@ def test_each_fault_is_told_and_overcome(running: Bench, measured: Measure, figu
     figures.show(
         Table("Faults", ("fault", "told after", "in these words", "heard again", "undelivered"), rows,
               note="Undelivered: frames that lay in the concentrator's buffer, were not destroyed by the fault itself, "
-              "and did not reach the judge.")
+              "and were not heard.")
     )  # fmt: skip
     figures.show(
         Lines("Heard again after the fault ended", "fault, in the order of the table", "seconds",
@@ -222,14 +222,15 @@ def _counts(before: dict[str, Any], status: dict[str, Any]) -> str:
 
 
 def _books(bench: Bench) -> tuple[int, int]:
-    """Frames that reached the concentrator's buffer and were not destroyed there, and frames that the judge has.
+    """Frames that reached the concentrator's buffer and were not destroyed there, and frames that the gateway heard.
 
-    A simulated SX1302 tells of each; the other one has no buffer in which anything could be lost.
+    A simulated SX1302 tells of each; the other one has no buffer in which anything could be lost. The judge is not
+    asked: what lay in the buffer while the radio was down is too old for a network server's live lane.
     """
     assert bench.virtual is not None
     stored = sum(event.get("fate") == "stored" for event in bench.virtual.happened("heard"))
     lost = sum(event["frames"] for event in bench.virtual.happened("lost"))
-    return stored - lost, len(bench.judge.frames)
+    return stored - lost, int(bench.gateway.status()["radio"]["heard"])
 
 
 def _settled(bench: Bench, base: tuple[int, int]) -> int:
@@ -238,9 +239,9 @@ def _settled(bench: Bench, base: tuple[int, int]) -> int:
         return 0
     until_s = time.monotonic() + 5
     while True:
-        reached, judged = _books(bench)
-        missing = (reached - base[0]) - (judged - base[1])
-        if missing <= 0 or time.monotonic() > until_s:
+        reached, heard = _books(bench)
+        missing = max((reached - base[0]) - (heard - base[1]), 0)  # a spoilt packet may count as heard, too
+        if missing == 0 or time.monotonic() > until_s:
             return missing
         time.sleep(0.1)
 
