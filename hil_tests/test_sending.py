@@ -54,7 +54,7 @@ def answer(
     station.node.listen(down, 4.0)
     token = bench.judge.send(Order(phy, down, frame.counter_us + WINDOWS[window]))
     received = station.node.received(WINDOWS[window] / 1e6 + 1.0)
-    error = bench.judge.answer(token, 5.0)
+    error = _fate(bench, token)
     if error == "TOO_LATE":
         return None
     assert error is None, f"the gateway refused a downlink in {window}: {error}"
@@ -181,14 +181,14 @@ def test_the_law_holds_whoever_asks(running: Bench, figures: Figures) -> None:
         phy = b"\x60" + os.urandom(59)
         station.node.listen(narrow, 3.0)
         token = running.judge.send(Order(phy, narrow, None))
-        answers.append(running.judge.answer(token, 8.0))
+        answers.append(_fate(running, token))
         if answers[-1] is not None:
             continue
         received = station.node.received(2.0)
         heard_us += lasts_us if received is not None and received.payload == phy else 0
         if len([one for one in answers if one is None]) * lasts_us > 3_600_000:
             break
-    elsewhere = running.judge.answer(running.judge.send(Order(b"\x60" + os.urandom(15), wide, None)), 8.0)
+    elsewhere = _fate(running, running.judge.send(Order(b"\x60" + os.urandom(15), wide, None)))
     denied = running.gateway.status()["radio"]["denied"].get("DUTY_CYCLE", 0) - denied
     sent, refused = answers.count(None), [one for one in answers if one not in {None, "TOO_LATE"}]
     figures.fact("On the air", f"{sent * lasts_us / 1e6:.2f} s", "3.6 s of any hour")
@@ -275,7 +275,7 @@ def _uplink_with_answer(
         rx1 = Channel(frame.frequency_hz, frame.spreading_factor)
         down = rx1 if window == "RX1" else Channel(RX2_HZ, 12)
         token = bench.judge.send(Order(phy, down, frame.counter_us + WINDOWS[window]))
-        error = bench.judge.answer(token, 8.0)
+        error = _fate(bench, token)
     modem.join(40)
     if trouble:
         raise trouble[0]
@@ -286,13 +286,24 @@ def _uplink_with_answer(
     return received
 
 
+def _fate(bench: Bench, token: int) -> str | None:
+    """What became of a downlink: None was sent, else the error word. Without an answer, what the gateway knows of it."""
+    try:
+        return bench.judge.answer(token, 8.0)
+    except BenchTrouble as trouble:
+        status = bench.gateway.status()
+        (judge,) = [lns for lns in status["lns"] if lns["name"] == "judge"]
+        told = {key: judge.get(key) for key in ("state", "downlinks_asked", "downlinks", "refused", "round_trip_ms")}
+        raise BenchTrouble(f"{trouble.problem}; it says: {told}, radio {status['radio']['evidence']}") from trouble
+
+
 def _at_once(bench: Bench, station: Station, order: Order) -> Reception | None:
     """A downlink sent as soon as the radio is free, and as the modem received it."""
     for _ in range(3):
         station.node.listen(order.channel, 4.0)
         token = bench.judge.send(order)
         received = station.node.received(3.0)
-        error = bench.judge.answer(token, 5.0)
+        error = _fate(bench, token)
         if error is None:
             return received
         assert error == "TOO_LATE", f"the gateway refused a downlink: {error}"
