@@ -287,7 +287,7 @@ def _uplink_with_answer(
 
 
 def _fate(bench: Bench, token: int) -> str | None:
-    """What became of a downlink: None was sent, else the error word. Without an answer, what the gateway knows of it."""
+    """What became of a downlink: None was sent, else the error word; BenchTrouble with what the gateway knows of it."""
     try:
         return bench.judge.answer(token, 8.0)
     except BenchTrouble as trouble:
