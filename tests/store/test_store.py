@@ -262,6 +262,22 @@ async def test_foreign_frames_are_counted_and_kept_within_a_bound(folder):
         assert store.books() == books
 
 
+async def test_a_frame_that_is_kept_does_not_wait_with_those_that_are_only_counted(folder):
+    heard = RadioFrame(
+        b"\x40" + bytes(12), STAMP, 868_100_000, Lora(7, 125_000), -90.0, 5.0, 0, 0, 1, Crc.OK, "r"
+    )  # fmt: skip
+    async with opened(folder) as store:
+        store.keep_unopened(heard, Refused(Refusal.UNKNOWN_DEVICE, "", DevAddr(7)))
+        await asyncio.wait_for(store.covered(), 5)
+        store.keep_unopened(heard, Refused(Refusal.CRC_BAD, ""))
+        assert store.covered().done()  # what is only counted is waited for by nobody
+        await asyncio.sleep(0.1)  # the writer has seen that there is time
+        store.keep_unopened(heard, Refused(Refusal.UNKNOWN_DEVICE, "", DevAddr(7)))
+        await asyncio.wait_for(store.covered(), 5)  # counts alone are written after ten seconds
+        tally, _ = await store.durable_books()
+        assert (tally.unopened_kept, tally.heard) == (2, 3)
+
+
 # --- trouble
 
 
