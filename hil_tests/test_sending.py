@@ -75,7 +75,7 @@ def test_a_downlink_starts_on_its_microsecond(running: Bench, measured: Measure,
             phy = b"\x60" + os.urandom(15)
             while (answered := answer(running, station, window, phy, up)) is None:
                 repeated += 1
-                assert repeated <= 1 + REPEATED_AT_MOST * sum(measured.windows), (
+                assert repeated <= 3 + REPEATED_AT_MOST * sum(measured.windows), (
                     "the gateway is too late, again and again"
                 )
             frame, received = answered
@@ -103,7 +103,8 @@ def test_a_downlink_starts_on_its_microsecond(running: Bench, measured: Measure,
     figures.show(Histogram("Downlink by the modem's serial line", "milliseconds after its time", serial_ms, note=note))
     for window, samples in zip(WINDOWS, measured.windows, strict=True):
         assert len(serial_ms[window]) == samples, f"{window}: {samples - len(serial_ms[window])} were not received"
-        assert all(abs(error) <= SERIAL_MS for error in serial_ms[window])
+        if running.observer is None:  # else the air itself has told
+            assert all(abs(error) <= SERIAL_MS for error in serial_ms[window])
         assert all(abs(error) <= 1 for error in exact_us[window])
 
 
