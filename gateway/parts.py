@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway import __version__
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
+from gateway.lns.server import Untuned
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from gateway.delivery.sink import Sink
     from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
-    from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
+    from gateway.lns.server import Carrier, Carry, Listening, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip import ChipPlan
     from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
@@ -49,18 +52,25 @@ if TYPE_CHECKING:
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
-    from gateway.wire.chirpstack import Location
+    from gateway.wire.chirpstack import DutyCycles, Location
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
-    Channels = Sequence[int] | None  # Hz, beyond those of the region; None: the usual ones
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a chip is told to hear, and what to go back to when it does not start so."""
+
+    plan: ChipPlan | None
+    before: ChipPlan | None = None
+
+
 def _packet_forwarder(
-    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Channels
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Heard
 ) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
@@ -69,10 +79,10 @@ def _packet_forwarder(
 
 
 def _virtual(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard
 ) -> Concentrator:
     if settings.process:
-        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
+        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, heard)
     from gateway.radio.virtual import VirtualRadio
 
     return VirtualRadio(
@@ -92,16 +102,17 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
 
 
 def _virtual_in_process(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard
 ) -> Concentrator:
-    from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
     from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
 
+    assert heard.plan is not None, "a chip is told what to hear"
     setting = ChipSetting(
         type="virtual",
         driver=DRIVER,
-        plan=plan_of(region, extra_hz=extra),
+        plan=heard.plan,
+        before=heard.before,
         options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
         receiver="virtual",
         realtime=False,
@@ -114,16 +125,17 @@ DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
 
 
 def _chip(
-    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
+    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, heard: Heard
 ) -> ChipRadio:
-    from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
 
+    assert heard.plan is not None, "a chip is told what to hear"
     told = _told_of_the_board(settings, region)
     setting = ChipSetting(
         type=settings.type,
         driver=DRIVERS[settings.type],
-        plan=plan_of(region, extra_hz=extra, block=settings.block),
+        plan=heard.plan,
+        before=heard.before,
         options=lambda: told,
     )
     return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
@@ -142,20 +154,35 @@ def _told_of_the_board(settings: LibloragwRadioSettings, region: Region) -> Mapp
     return told
 
 
-RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Heard], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
     "libloragw": _chip,
 }
 
 
-def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters) -> Concentrator:
+def own_channels(settings: Settings) -> ChipPlan | None:
+    """What the radio hears by the settings alone; None where another program has that in its own configuration."""
+    from gateway.radio.channels import plan_of
+
+    radio, region = settings.radio, region_named(settings.gateway.region)
+    match radio.type:
+        case "libloragw" | "sx1302":
+            pass
+        case "virtual" if radio.process:
+            pass
+        case _ if radio.block is None or not region.fixed_plan:
+            return None
+    return plan_of(region, extra_hz=settings.network.extra_channels, block=radio.block)
+
+
+def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard) -> Concentrator:
     """The concentrator that the settings name; what it sends is booked in the ledger.
 
     `f_cnt_up` are the counters that simulated devices go on from.
     """
     region = region_named(settings.gateway.region)
-    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, heard)
 
 
 async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
@@ -164,7 +191,8 @@ async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
         return None
     from gateway.radio.duty_cycle import AirtimeLedger
 
-    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, ())
+    heard = Heard(own_channels(settings))
+    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, heard)
     async with radio:
         return radio.eui
 
@@ -228,6 +256,32 @@ def manners(settings: SinkSettings) -> Manners:
     )
 
 
+def duty_cycles(region: Region, radio: Concentrator) -> DutyCycles | None:
+    """What the law limits by time, and what of it is used: of the transmitter that used most; None where it does not.
+
+    ETSI EN 300 220 is the law of EU868 and EU433.
+    """
+    from gateway.radio.duty_cycle import HOUR_US
+    from gateway.wire.chirpstack import BandLoad, DutyCycles
+
+    used_s: dict[str, float] = {}
+    for use in radio.health().airtime:
+        band, so_much = str(use["band"]), float(str(use["used_s"]))
+        used_s[band] = max(used_s.get(band, 0.0), so_much)
+    bands = tuple(
+        BandLoad(
+            band.name,
+            band.lowest_hz,
+            band.highest_hz,
+            int(HOUR_US * band.duty_cycle),
+            round(used_s.get(band.name, 0.0) * 1_000_000),
+        )
+        for band in region.sub_bands
+        if band.duty_cycle is not None
+    )
+    return DutyCycles(bands, is_etsi=region.name in {"EU868", "EU433"}) if bands else None
+
+
 # --- network servers ------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +296,8 @@ class Site:
     now: Now
     reception: Reception
     onlooker: Onlooker = NOBODY
+    listening: Callable[[str], Listening] = lambda _: Untuned()
+    airtime: Callable[[], DutyCycles | None] = lambda: None
 
     def carry_for(self, name: str) -> Carry:
         """The way to the radio of the network server of this name."""
@@ -292,6 +348,7 @@ def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -
         site.reception,
         site.gateway_eui,
         site.onlooker,
+        listening=site.listening(name),
     )
 
 
@@ -315,11 +372,14 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
             location=_location(site.gateway),
+            program=f"lorawan-edge-gateway {__version__}",
         ),
         site.carry_for(name),
         site.now,
         site.reception,
         onlooker=site.onlooker,
+        listening=site.listening(name),
+        airtime=site.airtime,
     )
 
 
@@ -338,16 +398,8 @@ LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
 }
 
 
-def lns(
-    settings: Settings,
-    gateway_eui: GatewayEui,
-    carrier: Carrier,
-    now: Now,
-    reception: Reception,
-    onlooker: Onlooker = NOBODY,
-) -> Sequence[tuple[NetworkServer, Filter]]:
+def lns(settings: Settings, site: Site) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import __version__
 from gateway.console.feed import Feed
 from gateway.delivery.drain import age_s
+from gateway.serving.plan import unheard_words
 from gateway.trace import Trace
 from gateway.wire.own_json import reading_json
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.serving.side import NetworkSide
     from gateway.store.part import Tally
     from gateway.store.store import Store
+    from gateway.tuning.tuner import Tuner
     from gateway.uplink import UplinkLine
 
 
@@ -60,6 +62,8 @@ class GatewayView:
         self._drains: Sequence[Drain] = ()
         self._forwarding: Forwarding | None = None
         self._decoder: Decoder | None = None
+        self._tuner: Tuner | None = None
+        self._region = region
         for record in store.newest(50):
             self._feed.publish(record)
 
@@ -70,6 +74,7 @@ class GatewayView:
         side: NetworkSide,
         decoder: Decoder,
         forwarding: Forwarding,
+        tuner: Tuner,
     ) -> None:
         """The parts that were made after this view."""
         self._decoder = decoder
@@ -77,6 +82,7 @@ class GatewayView:
         self._side = side
         self._drains = drains
         self._forwarding = forwarding
+        self._tuner = tuner
 
     # --- the line's onlooker
 
@@ -120,9 +126,16 @@ class GatewayView:
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
             "codecs": [] if self._decoder is None else list(map(asdict, self._decoder.health())),
-            "network": {} if self._side is None else {**self._side.facts(), "airtime": self._share(None, radio, now)},
+            "network": self._network_status(radio, now),
             "lns": self._servers(radio, now),
         }
+
+    def _network_status(self, radio: Mapping[str, Any], now: Stamp) -> dict[str, Any]:
+        if self._side is None:
+            return {}
+        heard = None if self._tuner is None else self._tuner.heard
+        unheard = unheard_words(self._region, heard) if heard is not None and self._side.answers else ""
+        return {**self._side.facts(), "unheard": unheard, "airtime": self._share(None, radio, now)}
 
     def _servers(self, radio: Mapping[str, Any], now: Stamp) -> list[dict[str, Any]]:
         facts = [] if self._forwarding is None else self._forwarding.facts()
@@ -171,6 +184,7 @@ class GatewayView:
             "receivers": list(health.receivers),
             "airtime": list(health.airtime),
             "denied": dict(health.denied),
+            "channels": {} if self._tuner is None else dict(self._tuner.facts()),
         }
 
     def _store_status(self) -> dict[str, Any]:

@@ -60,6 +60,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
     "serving": EVERYBODY | PURE | {"downlink", "journal", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
+    # Whose channels the radio hears.
+    "tuning": EVERYBODY | PURE | {"radio.channels", "radio.chip"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
@@ -69,9 +71,10 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
-    | {"radio.concentrator", "console.feed", "trace"},
+    | {"radio.concentrator", "console.feed", "trace", "tuning"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"}
+    | {"tuning"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
@@ -80,7 +83,7 @@ NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
-    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing", "tuning.tuner",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
     "tuning",
@@ -124,7 +127,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
-    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),
+    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns", "tuning"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -29,7 +30,7 @@ from gateway.radio.schedule import HAND_OVER_US
 from gateway.radio.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
     from gateway.model import DownlinkRequest, GatewayEui, Stamp
@@ -52,6 +53,9 @@ OPEN_ATTEMPTS: Final = 3
 
 OPEN_ATTEMPTS_HUNG: Final = 2
 """One that does not come back from its start costs 15 s each time."""
+
+TRIAL_ATTEMPTS: Final = 3
+"""So often a chip is started with channels it never had before; then it gets those back with which it did start."""
 
 CLOSE_WITHIN_S: Final = 4.0
 """Semtech's library takes up to 2 s to stop; the gateway as a whole has nine."""
@@ -77,6 +81,19 @@ class ChipSetting:
     receiver: str = "chip"  # its name in frames and requests
     poll_us: int = POLL_US
     realtime: bool = True
+    before: ChipPlan | None = None  # what it hears when it does not start with `plan`, which it has not had here yet
+
+
+Tuned = Callable[[ChipTrouble | None], None]
+"""Told whether a chip took a plan: None when it hears so."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A plan that the chip has not started with yet."""
+
+    before: ChipPlan
+    told: Tuned
 
 
 class ChipRadio:
@@ -111,6 +128,9 @@ class ChipRadio:
         self._closing = False
         self._renewing = False  # the process ends because it was told to, to begin anew
         self._remedy_timer: asyncio.TimerHandle | None = None
+        self._plan = setting.plan
+        self._trial = None if setting.before is None else _Trial(setting.before, lambda _: None)
+        self._tuning = False  # it begins anew for no other reason than other channels
         # what is known of the chip
         self._up: Up | None = None  # while it hears
         self._last_up: Up | None = None
@@ -178,7 +198,7 @@ class ChipRadio:
         """Admit it and tell the process, or say why not."""
         if (why_not := self._unreachable(request)) is not None:
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, why_not)
-        plan = self._setting.plan
+        plan = self._plan
         if not plan.lowest_tx_hz <= request.frequency_hz <= plan.highest_tx_hz:
             return TxReport(request.ref, TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {plan.region}")
         now = self._stamp()
@@ -210,6 +230,57 @@ class ChipRadio:
             return f"the radio is down: {self._trouble_words()}"
         return None
 
+    # --- other channels
+
+    @property
+    def plan(self) -> ChipPlan:
+        """What it hears, or is being started to hear."""
+        return self._plan
+
+    def tune(self, plan: ChipPlan, told: Tuned) -> None:
+        """Hear this from now on; `told` is called once the chip does, or with why it does not.
+
+        The chip begins anew for that, which takes a few seconds: what is to be sent meanwhile is lost, and reported.
+        If it does not start so, it goes on with what it heard before. What it hears already disturbs nothing.
+        """
+        if self._closing:
+            return
+        if plan == self._plan:
+            if self._trial is None:
+                told(None)
+            else:
+                self._trial = replace(self._trial, told=told)
+            return
+        self._trial = _Trial(self._plan if self._trial is None else self._trial.before, told)
+        if self._up is not None:
+            self._trouble = None
+        self._begin_anew(plan)
+
+    def _begin_anew(self, plan: ChipPlan) -> None:
+        self._plan = plan
+        self._tuning = True
+        if self._remedy_timer is not None:
+            self._remedy_timer.cancel()
+        if self._child is not None:
+            self._renewing = True
+            self._child.hang_up(RENEW_WITHIN_S)
+
+    def _give_up_trial(self, kind: TroubleKind, problem: str, hint: str) -> bool:
+        """Go back to the channels before, when it is these that the chip does not start with."""
+        trial = self._trial
+        if trial is None or self._closing or (kind is not TroubleKind.BAD_PLAN and not self._tried_enough()):
+            return False
+        self._trial = None
+        log.warning("radio: it does not start with these channels, and goes back to those before: %s", problem)
+        self._ladder = Ladder()
+        trial_told, self._trouble = trial.told, None
+        self._begin_anew(trial.before)
+        trial_told(ChipTrouble(kind, problem, hint=hint))
+        return True
+
+    def _tried_enough(self) -> bool:
+        return self._ladder.attempts + 1 >= TRIAL_ATTEMPTS
+
     @property
     def eui(self) -> GatewayEui | None:
         """The number in the chip, once it has been started."""
@@ -240,6 +311,8 @@ class ChipRadio:
 
     def _words(self, now_us: int) -> tuple[State, str]:
         if self._up is None:
+            if self._tuning and self._trouble is None:
+                return State.WAITING, "the chip is being started with other channels"
             if self._trouble is None:
                 return State.WAITING, "the chip is being started"
             return State.FAILED, self._trouble_words() + (f"; {self._next_step}" if self._next_step else "")
@@ -265,6 +338,7 @@ class ChipRadio:
             "chip": None if up is None else up.name,
             "chip_eui": None if self.eui is None else str(self.eui),
             "counter_us": None if self._anchor is None else self._count_at(now_us) % TURN_US,
+            "channels_hz": [channel.frequency_hz for channel in self._plan.channels],
             "heard": self._heard,
             "damaged": self._damaged,
             "sent": self._sent,
@@ -304,9 +378,11 @@ class ChipRadio:
                 child.kill("it stands still" if late == "waiting" else f"{late} did not come back in time")
         if self._closing:
             return 0
+        renewing, self._renewing = self._renewing, False
+        if renewing and self._tuning:
+            return 0
         self._resets[Rung.PROCESS.name.lower()] += 1
-        if self._renewing:
-            self._renewing = False
+        if renewing:
             return 0
         return self._announce(self._ladder.next(process_gone=True))
 
@@ -319,7 +395,7 @@ class ChipRadio:
     def _spawn(self) -> RadioChild | None:
         setting = self._setting
         count_us, monotonic_us = self._anchor or (None, 0)
-        setup = Setup(setting.driver, setting.plan, setting.poll_us, count_us, monotonic_us, setting.realtime)
+        setup = Setup(setting.driver, self._plan, setting.poll_us, count_us, monotonic_us, setting.realtime)
         try:
             self._child = RadioChild(setup, setting.options(), self._take, self._ended)
         except OSError as error:
@@ -342,6 +418,8 @@ class ChipRadio:
             if child.said:
                 words += f'; the last it said: "{child.said[-1]}"'
             self._note(kind, words)
+        if was_up is None and self._trouble is not None and self._give_up_trial(*self._trouble, ""):
+            return
         self._perhaps_hopeless(CURES[TroubleKind.FIRMWARE_SILENT] if child.hung else "")
 
     # --- what the process says
@@ -425,13 +503,22 @@ class ChipRadio:
         self._anchor = up.count_us, up.monotonic_us
         self._signs = Signs(up_us=up.monotonic_us)
         self._next_step = ""
+        if self._tuning and not self._renewing:
+            self._tuning = False
+            self._traffic.interrupted(up.monotonic_us)
+            self._neighbours.interrupted(up.monotonic_us)
         log.info("%s hears; its process is %s", up.name, up.standing)
+        if self._trial is not None and not self._renewing:  # else it is the one before that is up at last
+            trial, self._trial = self._trial, None
+            trial.told(None)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
     def _take_trouble(self, trouble: Trouble) -> None:
-        self._up = None
+        was_up, self._up = self._up, None
         self._note(trouble.kind, trouble.problem, trouble.hint)
+        if was_up is None and self._give_up_trial(trouble.kind, trouble.problem, trouble.hint):
+            return
         if not self._perhaps_hopeless(trouble.hint) and trouble.kind is not TroubleKind.NO_DRIVER:
             self._apply(self._ladder.next())
 

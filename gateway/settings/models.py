@@ -117,7 +117,15 @@ class StoreSettings(Table):
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
-class VirtualRadioSettings(Table):
+class Radio(Table):
+    """What every radio has: which channels it hears."""
+
+    channels: Title = "region"  # or the NAME of the [lns.NAME] whose channel plan the radio follows
+    # Of eight channels, where the region has more: US915, AU915, CN470.
+    block: Annotated[int, between(1, 12)] | None = None
+
+
+class VirtualRadioSettings(Radio):
     """Simulated devices on a simulated air."""
 
     type: Literal["virtual"] = "virtual"
@@ -129,7 +137,7 @@ class VirtualRadioSettings(Table):
     process: bool = False
 
 
-class PacketForwarderRadioSettings(Table):
+class PacketForwarderRadioSettings(Radio):
     """Another packet forwarder that speaks Semtech UDP to us."""
 
     type: Literal["packet-forwarder"]
@@ -146,7 +154,7 @@ GpioPin = Annotated[
 ]
 
 
-class ChipSettings(Table):
+class ChipSettings(Radio):
     """A concentrator chip: a board of the table, or its bus and reset pin, which override those of the board."""
 
     board: Annotated[str, matching(r"[a-z0-9][a-z0-9_-]*", 'a board is named like "rak2287"')] | None = None
@@ -164,9 +172,6 @@ class ChipSettings(Table):
     rssi_offset_db: Annotated[float, between(-300, 0, " dB")] | None = None
     tx_gains: Annotated[tuple[str, ...], AsTuple] = ()  # DBM:PA/INDEX; empty: those of the board
     gpio: Literal["gpiod", "rpi-gpio"] = "gpiod"
-    block: Annotated[int, between(1, 12)] | None = (
-        None  # of eight channels, where the region has more: US915, AU915, CN470
-    )
     antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 

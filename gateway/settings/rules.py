@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BLOCK = 8
+"""Channels in a block of a fixed plan (`radio.channels`)."""
+
 
 def contradictions(raw: Raw) -> Found:
     """Key and sentence for all that does not go together."""
@@ -41,6 +44,7 @@ def contradictions(raw: Raw) -> Found:
     yield from _board(_table(raw, "radio"), _table(raw, "gateway"))
     yield from _virtual(_table(raw, "radio"))
     yield from _block(raw)
+    yield from _followed(raw)
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -123,13 +127,33 @@ def _virtual(radio: Raw) -> Found:
 
 def _block(raw: Raw) -> Found:
     radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
-    if radio.get("type") not in {"libloragw", "sx1302"} or region is None:
+    if region is None:
         return
-    if region.fixed_plan and "block" not in radio:
+    block, blocks = radio.get("block"), len(region.channels) // BLOCK
+    if region.fixed_plan and block is None and radio.get("type") in {"libloragw", "sx1302"}:
         yield (
             ("radio", "block"),
             f"is missing: of {region.name}, a chip hears one block of eight channels, for example 2",
         )
+    elif region.fixed_plan and isinstance(block, int) and block > blocks:
+        yield ("radio", "block"), f"is {block}; {region.name} has {blocks} blocks of eight channels"
+
+
+def _followed(raw: Raw) -> Found:
+    """Whether the radio can follow whom it is to follow."""
+    radio, servers = _table(raw, "radio"), dict(_tables(raw, "lns"))
+    name, path = radio.get("channels", "region"), ("radio", "channels")
+    if not isinstance(name, str) or name == "region":
+        return
+    if name not in servers:
+        known = ", ".join(f'"{one}"' for one in servers)
+        yield path, f'is "{name}", which is no [lns.NAME] here; "region"{" or " + known if known else ""}'
+    elif servers[name].get("type") == "semtech-udp":
+        yield path, f'is "{name}", of type semtech-udp: such a server never says what is to be heard'
+    elif radio.get("type") == "packet-forwarder":
+        yield path, "cannot be followed: what is heard is in the configuration of the packet forwarder, not here"
+    elif radio.get("type", "virtual") == "virtual" and radio.get("process") is not True:
+        yield path, "can be followed by a simulated chip with process = true only"
 
 
 def _ports(raw: Raw) -> Found:

@@ -21,6 +21,9 @@ from gateway.radio.chip import ChipTrouble, Examination, RawFrame, TroubleKind, 
 
 TURN = 1 << 32
 
+FORBIDDEN_HZ = 863_100_000  # it does not start with this channel, and says so
+FATAL_HZ = 863_300_000  # it dies of this one
+
 
 def now_us():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
@@ -124,7 +127,12 @@ class ScriptedChip:
     # the chip
 
     def start(self, plan):
-        self._do("start", plan.region)
+        self._plan = plan
+        self._do("start", ",".join(str(channel.frequency_hz) for channel in plan.channels))
+        if any(channel.frequency_hz == FORBIDDEN_HZ for channel in plan.channels):
+            raise ChipTrouble(TroubleKind.BAD_PLAN, "the board has no filter for 863.1 MHz")
+        if any(channel.frequency_hz == FATAL_HZ for channel in plan.channels):
+            os.abort()
         self._begun_us = now_us()
         self._frozen_us = None
         self._emission = None

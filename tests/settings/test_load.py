@@ -275,6 +275,30 @@ MISTAKES = [
     ('radio = { type = "sx1302", board = "rak2287", spi = "/dev/a", usb = "/dev/b" }', "1 radio.usb", "both set"),
     ('radio = { type = "sx1302", board = "rak2287", reset = "17" }', "1 radio.reset", "label of its GPIO chip"),
     ('radio = { type = "sx1302", board = "rak2287", library = "/x" }', "1 radio.library", "belongs to type libloragw"),
+    (
+        'gateway.region = "CN470-20A"\nradio = { type = "libloragw", board = "rak2287", block = 12 }',
+        "2 radio.block",
+        "CN470-20A has 8 blocks",
+    ),
+    ('radio = { type = "libloragw", board = "rak2287", channels = "city" }', "1 radio.channels", "no [lns.NAME] here"),
+    (
+        ('radio = { type = "libloragw", board = "rak2287", channels = "city" }\n'
+        'lns.city = { type = "semtech-udp", server = "lns.example.org:1700" }'),
+        "1 radio.channels",
+        "never says what is to be heard",
+    ),
+    (
+        ('radio = { type = "packet-forwarder", channels = "city" }\n'
+        'lns.city = { type = "chirpstack-mqtt", server = "mqtt://lns.example.org" }'),
+        "1 radio.channels",
+        "in the configuration of the packet forwarder",
+    ),
+    (
+        ('radio = { channels = "city" }\n'
+        'lns.city = { type = "chirpstack-mqtt", server = "mqtt://lns.example.org" }'),
+        "1 radio.channels",
+        "process = true only",
+    ),
     ('radio = { type = "libloragw", board = "rak2287", block = 13 }', "1 radio.block", "between 1 and 12"),
     ('gateway.region = "US915"\nradio = { type = "libloragw", board = "wm1302" }', "2 radio.block", "block of eight"),
     ("radio.process = true\nradio.speed = 2", "2 radio.speed", "has to be 1 in a process"),
