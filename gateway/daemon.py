@@ -216,8 +216,8 @@ def _open_tuner(settings: Settings) -> tuple[PlanFile, Tuner]:
     leader = settings.radio.channels
     region, own = region_named(settings.gateway.region), parts.own_channels(settings)
     if leader == "region":
-        return plans, Tuner(region, own, say=log.warning)
-    return plans, Tuner(region, own, leader, plans.read(), say=log.warning)
+        return plans, Tuner(region, own, say=log.info, warn=log.warning)
+    return plans, Tuner(region, own, leader, plans.read(), say=log.info, warn=log.warning)
 
 
 def _network_plan(settings: Settings, tuner: Tuner) -> NetworkPlan:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 MOST_CHANNELS: Final = 8
 """Multi-SF channels of an SX1302."""
 
-BLOCK: Final = 8
-"""Channels in a block of a fixed plan: what one gateway hears of US915, AU915 and CN470."""
-
 REACH_HZ: Final[Mapping[int, int]] = {125_000: 400_000, 250_000: 375_000, 500_000: 300_000}
 """How far a channel's centre may be from its radio's, by the width of the channel."""
 
@@ -245,22 +242,16 @@ def plan(
 
 
 def _block(region: Region, block: int | None) -> tuple[tuple[int, ...], tuple[int, Lora] | None]:
-    narrow = [channel.frequency_hz for channel in region.channels if not _is_wide(region, channel.data_rates)]
-    blocks = len(narrow) // BLOCK
-    if block is None or not 1 <= block <= blocks:
+    blocks = region.blocks
+    if block is None or not 1 <= block <= len(blocks):
         which = "which block of eight is to be heard" if block is None else f"there is no block {block}"
         raise ChipTrouble(
-            TroubleKind.BAD_PLAN, f"{region.name} has {len(narrow)} channels: {which}",
-            hint=f"Set radio.block to 1 to {blocks}; The Things Network uses 2 in US915 and AU915",
+            TroubleKind.BAD_PLAN, f"{region.name} has {sum(map(len, blocks))} channels: {which}",
+            hint=f"Set radio.block to 1 to {len(blocks)}; The Things Network uses 2 in US915 and AU915",
         )  # fmt: skip
-    channels_hz = tuple(narrow[BLOCK * (block - 1) : BLOCK * block])
+    channels_hz = blocks[block - 1]
     first_hz = _BLOCK_SERVICE.get(region.name)
     return channels_hz, None if first_hz is None else (first_hz + 1_600_000 * (block - 1), _SERVICE_500)
-
-
-def _is_wide(region: Region, data_rates: range) -> bool:
-    modulation = region.data_rates[data_rates[0]]
-    return isinstance(modulation, Lora) and modulation.bandwidth_hz == 500_000
 
 
 def _centres(wanted: Sequence[_Wanted]) -> tuple[int, ...] | None:

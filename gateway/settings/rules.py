@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BLOCK = 8
-"""Channels in a block of a fixed plan (`radio.channels`)."""
-
 
 def contradictions(raw: Raw) -> Found:
     """Key and sentence for all that does not go together."""
@@ -129,7 +126,7 @@ def _block(raw: Raw) -> Found:
     radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
     if region is None:
         return
-    block, blocks = radio.get("block"), len(region.channels) // BLOCK
+    block, blocks = radio.get("block"), len(region.blocks)
     if region.fixed_plan and block is None and radio.get("type") in {"libloragw", "sx1302"}:
         yield (
             ("radio", "block"),

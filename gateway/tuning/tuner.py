@@ -67,11 +67,13 @@ class Tuner:
         remembered: Followed | None = None,
         *,
         say: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._region = region
         self._own = own
         self._leader = leader
         self._say = say
+        self._warn = warn
         self._current = own
         self._followed: Followed | None = None
         self._wishes: dict[str, Wish] = {}
@@ -86,7 +88,7 @@ class Tuner:
         try:
             self._current = plan_for(self._region, remembered.wish.plan)
         except ChipTrouble as trouble:
-            self._say(f"what lns {self._leader} wanted heard before cannot be followed any more: {trouble.problem}")
+            self._warn(f"what lns {self._leader} wanted heard before cannot be followed any more: {trouble.problem}")
         else:
             self._followed = remembered
 
@@ -181,7 +183,7 @@ class Tuner:
 
     def _refuse(self, name: str, trouble: ChipTrouble) -> str:
         self._refused[name] = trouble.problem
-        self._say(f"what lns {name} wants heard cannot be followed: {trouble.problem}; {self._stays()}")
+        self._warn(f"what lns {name} wants heard cannot be followed: {trouble.problem}; {self._stays()}")
         return trouble.problem
 
     def _stays(self) -> str:
@@ -194,7 +196,7 @@ class Tuner:
         if sentence != self._said.get(name, ""):
             self._said[name] = sentence
             if sentence:
-                self._say(f"lns {name}: {sentence}")
+                self._warn(f"lns {name}: {sentence}")
 
     # --- what is told
 

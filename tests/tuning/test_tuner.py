@@ -45,7 +45,7 @@ class Radio:
 class Gateway:
     def __init__(self, leader=None, remembered=None, own=OWN):
         self.said, self.changes, self.radio = [], 0, Radio()
-        self.tuner = Tuner(EU868, own, leader, remembered, say=self.said.append)
+        self.tuner = Tuner(EU868, own, leader, remembered, say=self.said.append, warn=self.said.append)
         self.tuner.attend(self.radio if own is not None else object(), self._changed)
 
     def _changed(self):

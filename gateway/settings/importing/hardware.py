@@ -90,7 +90,12 @@ def settle_channels(draft: Draft, hardware: Hardware) -> None:
         draft.notes.append(f"gateway.region: {plan.region}, but {others} has these channels, too; --region decides")
     _extra_channels(draft, plan, keys)
     if plan.sub_band is not None:
-        draft.notes.append(f"the concentrator listened on {plan}: devices that join here are not told to stay on those")
+        draft.values["radio", "block"] = plan.sub_band + 1
+    elif REGIONS[plan.region].fixed_plan:
+        draft.notes.append(
+            f"{keys[0].file}: the concentrator listened across two blocks of eight channels of {plan.region}, this "
+            "gateway hears one: set radio.block"
+        )
 
 
 def _extra_channels(draft: Draft, plan: ChannelPlan, keys: Sequence[Key]) -> None:
