@@ -9,16 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from chirpstack_server import CHIRPSTACK, REDIS, WHY_NOT, ChirpStack
 from daemons import GatewayProcess, Subscriber
+from test_gateway_bridge import BRIDGE, bridge
 
 from gateway.simulator.scenario_file import load_scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from brokers import Mosquitto
 
 pytestmark = pytest.mark.skipif(CHIRPSTACK is None or REDIS is None, reason=WHY_NOT)
 
@@ -67,11 +71,28 @@ def happened(platform: Subscriber, what: str, *, within_s: float = 90) -> list[d
     return [json.loads(text) for _, text in platform.wait_for(1, ending=f"event/{what}", within_s=within_s)]
 
 
-def test_a_device_joins_reports_and_hears_its_downlink_in_rx1(tmp_path, mosquitto):
+@contextmanager
+def way_to_it(kind: str, folder: Path, broker: Mosquitto):
+    """The settings of a server that reaches ChirpStack: at its broker, or through its Gateway Bridge."""
+    if kind == "chirpstack-mqtt":
+        yield f'[lns.city]\ntype = "chirpstack-mqtt"\nserver = "{broker.url}"\nown_devices = true\n'
+        return
+    if BRIDGE is None:
+        pytest.skip("put chirpstack-gateway-bridge (version 4, chirpstack.io) into the PATH")
+    backend, scheme = {"semtech-udp": ("semtech_udp", ""), "basics-station": ("basic_station", "ws://")}[kind]
+    with bridge(folder, broker, backend, "eu868/", FOUR_HZ) as port:
+        yield f'[lns.city]\ntype = "{kind}"\nserver = "{scheme}127.0.0.1:{port}"\nown_devices = true\n'
+
+
+SENT = {"chirpstack-mqtt": "OK", "semtech-udp": "SENT", "basics-station": "SENT"}
+
+
+@pytest.mark.parametrize("kind", SENT)
+def test_a_device_joins_reports_and_hears_its_downlink_in_rx1(tmp_path, mosquitto, kind):
     device, keys = the_device(tmp_path)
-    server = f'[lns.city]\ntype = "chirpstack-mqtt"\nserver = "{mosquitto.url}"\nown_devices = true\n'
     with (
         ChirpStack(tmp_path, mosquitto, FOUR_HZ) as city,
+        way_to_it(kind, tmp_path, mosquitto) as server,
         Subscriber(mosquitto.port, f"application/+/device/{device.dev_eui}/event/+") as platform,
     ):
         city.add_gateway(EUI)
@@ -87,10 +108,23 @@ def test_a_device_joins_reports_and_hears_its_downlink_in_rx1(tmp_path, mosquitt
             assert sent["gatewayId"] == EUI
             [confirmed] = happened(platform, "ack")  # the device has heard it, and says so
             assert confirmed["acknowledged"] is True
-            facts = gateway.until(lambda status: status["lns"][0]["downlinks"].get("OK", 0) >= 2)["lns"][0]
-        # The first item of each is RX1, and none was refused: what was sent was heard there.
-        assert set(facts["downlinks"]) == {"OK"}
+            facts = gateway.until(lambda status: status["lns"][0]["downlinks"].get(SENT[kind], 0) >= 2)["lns"][0]
+        # The first that is tried is RX1, and none was refused: what was sent was heard there.
+        assert set(facts["downlinks"]) == {SENT[kind]}
         assert facts["refused"] == {}
+
+
+def test_the_plan_of_a_basics_station_is_followed(tmp_path, mosquitto):
+    with (
+        way_to_it("basics-station", tmp_path, mosquitto) as server,
+        AirGateway(tmp_path, server, channels="city") as gateway,
+    ):
+        gateway.start()
+        status = gateway.until(lambda status: status["radio"]["channels"]["evidence"] == "what lns city wants")
+        assert sorted(status["radio"]["receivers"][0]["channels_hz"]) == FOUR_HZ
+        assert status["lns"][0]["channels"]["followed"] is True
+        assert status["lns"][0]["channels"]["unheard_hz"] == []
+        assert json.loads((gateway.data / "channel-plan.json").read_text())["server"] == "city"
 
 
 def test_the_radio_follows_its_channels_and_it_knows(tmp_path, mosquitto):

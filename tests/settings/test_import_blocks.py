@@ -36,8 +36,8 @@ _US_OFFSETS = [
     *((1, hz) for hz in (-300_000, -100_000, 100_000, 300_000)),
 ]
 
-# TheThingsNetwork/gateway-conf, US-global_conf.json and AU-global_conf.json: FSB2, channels 8 to 15 and 65. The third is
-# the same for channels 80 to 87 of CN470 (FSB11 there).
+# TheThingsNetwork/gateway-conf, US-global_conf.json and AU-global_conf.json: FSB2, channels 8 to 15 and 65. The third
+# is the same for channels 80 to 87 of CN470 (FSB11 there).
 CONFS = {
     "US915": (global_conf(904_300_000, 905_000_000, _US_OFFSETS, (0, 300_000, 500_000, 8)), 2, 903.9, 904.6),
     "AU915": (global_conf(917_200_000, 917_900_000, _US_OFFSETS, (0, 300_000, 500_000, 8)), 2, 916.8, 917.5),
