@@ -478,6 +478,9 @@ class BasicsStation:
             log.exception("lns %s: a downlink could not be carried", self.name)
             return
         self._downlinks[str(fate.report.result)] += 1
+        if fate.on_air is False:
+            result = fate.report.result
+            self._say(f"downlink {result}", "asked for a downlink that is not sent: %s, %s", result, fate.report.detail)
         if fate.on_air is not True or dnmsg is None or not any(dnmsg.dev_eui):
             return
         used = next((way for way in ways if way.request.ref == fate.report.ref), ways[0])

@@ -171,6 +171,7 @@ class ChirpstackMqttServer:
         self._round_trip_us: float | None = None
         self._configuration: Configuration | None = None
         self._said: set[str] = set()
+        self._unsent_said: set[str] = set()  # since the last statistics
         # What came of it.
         self._forwarded = self._acknowledged = self._unanswered = self._unheard = 0
         self._replayed = self._swallowed = 0
@@ -348,6 +349,7 @@ class ChirpstackMqttServer:
     async def _tell_statistics(self, line: MqttLine) -> None:
         while True:
             self._interval_changed.clear()
+            self._unsent_said.clear()
             self._say(line, "event/stats", GATEWAY_STATS, self._statistics())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._stats_interval_s):
@@ -486,6 +488,7 @@ class ChirpstackMqttServer:
             self._answer(downlink, ["TOO_LATE"] * len(downlink.items))
         elif len(self._answering) >= MOST_DOWNLINKS:
             self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
+            self._tell_unsent("QUEUE_FULL", f"{MOST_DOWNLINKS} downlinks are under way")
             self._answer(downlink, ["QUEUE_FULL"] * len(downlink.items))
         else:
             task = asyncio.get_running_loop().create_task(self._carry_out(downlink))
@@ -496,6 +499,12 @@ class ChirpstackMqttServer:
         """Tell who looks on of what is not even offered to the radio."""
         self._onlooker.downlink(Outcome(None, self.name, None, TxReport("", result, detail), on_air=False))
 
+    def _tell_unsent(self, status: str, detail: str) -> None:
+        """Say why a downlink is not sent: the first of a kind loud, the others quiet until the next statistics."""
+        level = logging.DEBUG if status in self._unsent_said else logging.WARNING
+        self._unsent_said.add(status)
+        log.log(level, "lns %s: a downlink is not sent: %s, %s", self.name, status, detail)
+
     async def _carry_out(self, downlink: Downlink) -> None:
         """Try the items in their order until one may have been heard; tell the server what became of each."""
         statuses = [IGNORED] * len(downlink.items)
@@ -503,7 +512,7 @@ class ChirpstackMqttServer:
             if isinstance(item, Impossible):
                 statuses[at] = item.status
                 self._turn_away(TxResult.UNKNOWN, f"{item.status}: {item.reason}")
-                log.debug("lns %s: downlink %d: %s", self.name, downlink.downlink_id, item.reason)
+                self._tell_unsent(item.status, item.reason)
                 continue
             ref = f"{self.name}-{downlink.downlink_id}-{at}"
             try:
@@ -517,6 +526,7 @@ class ChirpstackMqttServer:
                 self._traffic.sent(item)
             if fate.may_be_heard:
                 break
+            self._tell_unsent(statuses[at], fate.report.detail)
         self._answer(downlink, statuses)
 
     def _answer(self, downlink: Downlink, statuses: list[str]) -> None:

@@ -427,7 +427,9 @@ class SemtechUdpServer:
     def _take_ack(self, token: bytes) -> None:
         found = self._under_way.pop(token, None)
         if found is None:
-            self._refused["ack_unknown"] += 1
+            self._refuse(
+                "ack_unknown", f"acknowledges token {token.hex()}, for which nobody waits: wrong, or very late"
+            )
             return
         took_us = self._now_us() - found.sent_us
         before_us = self._round_trip_us
