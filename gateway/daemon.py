@@ -207,7 +207,9 @@ def _network_side(
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
     plan = _network_plan(settings, tuner)
-    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    store.removed = side.mailbox.removed
+    return side
 
 
 def _open_tuner(settings: Settings) -> tuple[PlanFile, Tuner]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from foreign_samples import FORWARDER, file, imported, of, verdict
+from former_gateways import FORWARDER, file, imported, of, verdict
 
 from gateway.radio.channels import plan_of
 from gateway.regions import region_named
