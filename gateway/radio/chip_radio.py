@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -28,9 +28,10 @@ from gateway.radio.liveness import Ladder, Neighbours, Rung, Signs, State, Traff
 from gateway.radio.pipe import Again, Beat, Heard, PipeFault, Report, Send, Setup, Trouble, Up
 from gateway.radio.schedule import HAND_OVER_US
 from gateway.radio.stream import Stream
+from gateway.radio.trial import TUNE_EVERY_S, Trial, nobody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
     from gateway.model import DownlinkRequest, GatewayEui, Stamp
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.radio.pipe import Message
     from gateway.radio.schedule import GpsReference, Planned
     from gateway.radio.transmitters import Transmitters
+    from gateway.radio.trial import Tuned
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +55,6 @@ OPEN_ATTEMPTS: Final = 3
 
 OPEN_ATTEMPTS_HUNG: Final = 2
 """One that does not come back from its start costs 15 s each time."""
-
-TRIAL_ATTEMPTS: Final = 3
-"""So often a chip is started with channels it never had before; then it gets those back with which it did start."""
 
 CLOSE_WITHIN_S: Final = 4.0
 """Semtech's library takes up to 2 s to stop; the gateway as a whole has nine."""
@@ -81,19 +80,8 @@ class ChipSetting:
     receiver: str = "chip"  # its name in frames and requests
     poll_us: int = POLL_US
     realtime: bool = True
+    tune_every_s: float = TUNE_EVERY_S
     before: ChipPlan | None = None  # what it hears when it does not start with `plan`, which it has not had here yet
-
-
-Tuned = Callable[[ChipTrouble | None], None]
-"""Told whether a chip took a plan: None when it hears so."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A plan that the chip has not started with yet."""
-
-    before: ChipPlan
-    told: Tuned
 
 
 class ChipRadio:
@@ -129,8 +117,10 @@ class ChipRadio:
         self._renewing = False  # the process ends because it was told to, to begin anew
         self._remedy_timer: asyncio.TimerHandle | None = None
         self._plan = setting.plan
-        self._trial = None if setting.before is None else _Trial(setting.before, lambda _: None)
+        self._trial = None if setting.before is None else Trial(setting.before, nobody)
         self._tuning = False  # it begins anew for no other reason than other channels
+        self._tuned_s = -math.inf  # when it last did, on the clock of the loop
+        self._tune_timer: asyncio.TimerHandle | None = None
         # what is known of the chip
         self._up: Up | None = None  # while it hears
         self._last_up: Up | None = None
@@ -170,8 +160,9 @@ class ChipRadio:
     async def _close(self) -> None:
         """Silence the chip, hear what is still in the pipe, tell whoever waits that nothing more will come."""
         self._closing = True
-        if self._remedy_timer is not None:
-            self._remedy_timer.cancel()
+        for timer in (self._remedy_timer, self._tune_timer):
+            if timer is not None:
+                timer.cancel()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             if (child := self._child) is not None:
@@ -241,8 +232,11 @@ class ChipRadio:
         """Hear this from now on; `told` is called once the chip does, or with why it does not.
 
         The chip begins anew for that, which takes a few seconds: what is to be sent meanwhile is lost, and reported.
-        If it does not start so, it goes on with what it heard before. What it hears already disturbs nothing.
+        If it does not start so, it goes on with what it heard before. What it hears already disturbs nothing. It does
+        not begin anew more often than every half minute: of what is wanted meanwhile, the last word counts.
         """
+        if self._tune_timer is not None:
+            self._tune_timer.cancel()
         if self._closing:
             return
         if plan == self._plan:
@@ -251,7 +245,16 @@ class ChipRadio:
             else:
                 self._trial = replace(self._trial, told=told)
             return
-        self._trial = _Trial(self._plan if self._trial is None else self._trial.before, told)
+        if self._keeper is None:  # it is not open yet, and begins with this
+            self._trial, self._plan = Trial(self._plan, told), plan
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self._tuned_s + self._setting.tune_every_s - loop.time()
+        if wait_s > 0:
+            self._tune_timer = loop.call_later(wait_s, self.tune, plan, told)
+            return
+        self._tuned_s = loop.time()
+        self._trial = Trial(self._plan if self._trial is None else self._trial.before, told)
         if self._up is not None:
             self._trouble = None
         self._begin_anew(plan)
@@ -268,18 +271,15 @@ class ChipRadio:
     def _give_up_trial(self, kind: TroubleKind, problem: str, hint: str) -> bool:
         """Go back to the channels before, when it is these that the chip does not start with."""
         trial = self._trial
-        if trial is None or self._closing or (kind is not TroubleKind.BAD_PLAN and not self._tried_enough()):
+        if trial is None or self._closing or not trial.is_lost(kind, self._ladder.attempts):
             return False
         self._trial = None
         log.warning("radio: it does not start with these channels, and goes back to those before: %s", problem)
         self._ladder = Ladder()
-        trial_told, self._trouble = trial.told, None
+        self._trouble = None
         self._begin_anew(trial.before)
-        trial_told(ChipTrouble(kind, problem, hint=hint))
+        trial.told(ChipTrouble(kind, problem, hint=hint))
         return True
-
-    def _tried_enough(self) -> bool:
-        return self._ladder.attempts + 1 >= TRIAL_ATTEMPTS
 
     @property
     def eui(self) -> GatewayEui | None:

@@ -28,10 +28,18 @@ def now():
 
 @pytest.fixture
 def radio(tmp_path):
-    def make(script="", first=OWN, before=None):
+    def make(script="", first=OWN, before=None, tune_every_s=0.0):
         log = tmp_path / "log"
         told = {"script": script, "every": 4, "log": str(log), "marks": str(tmp_path / "marks")}
-        setting = ChipSetting("scripted", "scripted_chip:open_chip", first, lambda: told, realtime=False, before=before)
+        setting = ChipSetting(
+            "scripted",
+            "scripted_chip:open_chip",
+            first,
+            lambda: told,
+            realtime=False,
+            before=before,
+            tune_every_s=tune_every_s,
+        )
         one = ChipRadio(setting, Transmitters(EU868), stamp=now)
         one.starts = lambda: [
             [int(hz) for hz in line.split()[2].split(",")]
@@ -129,3 +137,34 @@ async def test_the_last_word_counts(radio):
         assert await tuned(one, plan(EU868, [867_100_000, 868_100_000])) is None
         assert first == []
         assert heard_by(one.plan) == [867_100_000, 868_100_000]
+
+
+async def test_somebody_who_never_makes_up_his_mind_does_not_make_it_deaf(radio):
+    async with radio(tune_every_s=1.0) as one:
+        assert await tuned(one, OTHER) is None
+        told, began_s = [], time.monotonic()
+        for number in range(40):
+            one.tune(OWN if number % 2 else plan(EU868, [867_100_000, 868_100_000]), told.append)
+        one.tune(OWN, told.append)
+        async with asyncio.timeout(10):
+            while not told:
+                await one_frame(one)  # it hears meanwhile
+        assert time.monotonic() - began_s > 0.5
+        assert one.starts() == [heard_by(OWN), heard_by(OTHER), heard_by(OWN)]
+
+
+async def test_a_wish_that_is_taken_back_in_time_costs_nothing(radio):
+    async with radio(tune_every_s=1.0) as one:
+        assert await tuned(one, OTHER) is None
+        one.tune(OWN, lambda _: None)
+        assert await tuned(one, OTHER) is None
+        await asyncio.sleep(1.2)
+        assert one.starts() == [heard_by(OWN), heard_by(OTHER)]
+
+
+async def test_what_is_wanted_before_it_is_open_is_what_it_begins_with(radio):
+    one, told = radio(), []
+    one.tune(OTHER, told.append)
+    async with one:
+        assert one.starts() == [heard_by(OTHER)]
+        assert told == [None]
