@@ -49,7 +49,14 @@ class Followed:
 class Tunable(Protocol):
     """A radio that can be told what to hear (`radio.chip_radio.ChipRadio`)."""
 
-    def tune(self, plan: ChipPlan, told: Callable[[ChipTrouble | None], None], /) -> None: ...
+    @property
+    def plan(self) -> ChipPlan:
+        """What it hears, or is being started to hear."""
+        ...
+
+    def tune(self, plan: ChipPlan, told: Callable[[ChipTrouble | None], None], /) -> None:
+        """Hear this; `told` is called once it does, or with why not, when it has gone back to what it heard before."""
+        ...
 
 
 class Tuner:
@@ -133,13 +140,14 @@ class Tuner:
     def _resumed(self, followed: Followed, trouble: ChipTrouble | None) -> None:
         if trouble is not None and self._followed == followed:
             self._wishes[followed.server] = followed.wish
-            self._fall_back(self._current)
+            self._fall_back()
             self._refuse(followed.server, trouble)
 
-    def _fall_back(self, plan: ChipPlan | None) -> None:
-        """The radio does not start with this; if that is what was remembered, it has begun with its own instead."""
-        if plan == self._current and plan != self._own:
-            self._followed, self._current = None, self._own
+    def _fall_back(self) -> None:
+        """The radio does not start with what it was told; it may have gone back further than to what was followed."""
+        assert self._radio is not None
+        if self._radio.plan != self._current:
+            self._followed, self._current = None, self._radio.plan
             self._on_change()
 
     # --- what servers want
@@ -170,7 +178,7 @@ class Tuner:
         if self._wishes.get(name) != wish:
             return  # it has changed its mind meanwhile
         if trouble is not None:
-            self._fall_back(plan)
+            self._fall_back()
             self._refuse(name, trouble)
             return
         before, self._current = self._current, plan
@@ -254,10 +262,14 @@ class Tuner:
             return f"the channels of {self._region.name}, as the settings have them"
         if (why := self._refused.get(leader)) is not None:
             return f"what lns {leader} wants cannot be followed: {why}; {self._stays()}"
+        if self._followed is None and leader in self._wishes:
+            return f"the channels of {self._region.name}; the radio is being tuned to what lns {leader} wants"
         if self._followed is None:
             return f"the channels of {self._region.name}: lns {leader} has not said yet what to hear"
         if leader not in self._wishes:
             return f"what lns {leader} wanted before the start, it has not said anything since"
+        if self._wishes[leader] != self._followed.wish:
+            return f"what lns {leader} wanted before; the radio is being tuned to what it wants now"
         return f"what lns {leader} wants"
 
     def facts_of(self, name: str) -> Mapping[str, Any]:

@@ -32,19 +32,23 @@ ELEVEN = wish(*(867.1 + 0.2 * at for at in range(11)), version="v3")
 class Radio:
     """Takes what it is told when the test says so."""
 
-    def __init__(self):
+    def __init__(self, plan):
         self.told = []
+        self.plan = plan
 
     def tune(self, plan, told):
         self.told.append((plan, told))
 
     def answers(self, trouble=None):
-        self.told[-1][1](trouble)
+        """Say that it hears so, or that it hears the region's own because it does not start with that."""
+        plan, told = self.told[-1]
+        self.plan = plan if trouble is None else OWN
+        told(trouble)
 
 
 class Gateway:
     def __init__(self, leader=None, remembered=None, own=OWN):
-        self.said, self.changes, self.radio = [], 0, Radio()
+        self.said, self.changes, self.radio = [], 0, Radio(OWN)
         self.tuner = Tuner(EU868, own, leader, remembered, say=self.said.append, warn=self.said.append)
         self.tuner.attend(self.radio if own is not None else object(), self._changed)
 
@@ -87,6 +91,7 @@ def test_the_one_that_leads_is_followed_once_the_chip_hears_so():
     gateway = Gateway(leader="city")
     assert "has not said yet" in gateway.tuner.facts()["evidence"]
     assert gateway.ask("city", THREE) is None
+    assert "is being tuned to what lns city wants" in gateway.tuner.facts()["evidence"]
     assert gateway.hears() == sorted(channel.frequency_hz for channel in OWN.channels)
     assert gateway.tuner.of("city").version() == "v1"  # it is heard already, with five more
     assert gateway.changes == 0
@@ -315,3 +320,67 @@ def test_a_file_that_is_none_is_a_value_error(content):
 def test_what_was_written_can_be_heard_as_it_was():
     again = plan_file.read(plan_file.written(REMEMBERED))
     assert plan_for(EU868, again.wish.plan) == plan_for(EU868, THREE.plan)
+
+
+# --- any history
+
+
+class Chip:
+    """A radio as `ChipRadio` is one: on trial until it is up, and back to what it heard before if it does not start."""
+
+    def __init__(self, plan, before=None):
+        self.plan = plan
+        self.trial = None if before is None else (before, lambda _: None)
+        self.starts = 0
+
+    def tune(self, plan, told):
+        if plan == self.plan:
+            if self.trial is None:
+                told(None)
+            else:
+                self.trial = self.trial[0], told
+            return
+        self.trial = (self.plan if self.trial is None else self.trial[0]), told
+        self.plan = plan
+        self.starts += 1
+
+    def is_up(self, *, starts):
+        if self.trial is None:
+            return
+        (before, told), self.trial = self.trial, None
+        if not starts:
+            self.plan = before
+        told(None if starts else ChipTrouble(TroubleKind.BAD_PLAN, "no filter for that"))
+
+
+WISHES = [THREE, FOUR, ELEVEN, wish(863.1, 868.1, version="v4"), replace(THREE, version="v5"), Wish(ChannelPlan(()))]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["city", "other"]), st.sampled_from(WISHES)) | st.tuples(st.just("up"), st.booleans()),
+    max_size=20,
+)
+
+
+@given(STEPS, st.none() | st.sampled_from(WISHES[:4]))
+@settings(deadline=None, max_examples=300)
+def test_whatever_is_wanted_the_tuner_knows_what_is_heard(steps, remembered):
+    said = []
+    before = None if remembered is None else Followed("city", "EU868", remembered)
+    tuner = Tuner(EU868, OWN, "city", before, say=said.append, warn=said.append)
+    chip = Chip(tuner.plan, tuner.before)
+    tuner.attend(chip, lambda: None)
+    for who, what in steps:
+        starts = chip.starts
+        if who == "up":
+            chip.is_up(starts=what)
+        else:
+            tuner.of(who).ask(what.plan, what.version)
+            assert who == "city" or chip.starts == starts  # nobody else moves the radio
+            again = chip.starts, len(said)
+            tuner.of(who).ask(what.plan, what.version)
+            assert (chip.starts, len(said)) == again  # the same once more does nothing
+        if chip.trial is None:
+            assert tuner.plan == chip.plan
+            followed = tuner.followed
+            assert chip.plan == (OWN if followed is None else plan_for(EU868, followed.wish.plan))
+        assert all(tuner.of(name).facts() for name in ("city", "other"))
+        assert tuner.facts()["evidence"]

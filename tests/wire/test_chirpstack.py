@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import (
@@ -421,3 +422,47 @@ def test_json_of_any_shape_is_a_downlink_or_refused(facts):
         assert str(error)  # noqa: PT017
     else:
         assert downlink.items
+
+
+_CHANNELS = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 1 << 33) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "channels",
+                    "frequency",
+                    "loraModulationConfig",
+                    "fskModulationConfig",
+                    "spreadingFactors",
+                    "bandwidth",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(
+    _CHANNELS.map(lambda channels: orjson.dumps({"gatewayId": "0016c001f1500812", "channels": [channels]}))
+    | st.builds(
+        lambda at, octets: bytes.fromhex(CONFIGURATION)[:at] + octets + bytes.fromhex(CONFIGURATION)[at + 2 :],
+        st.integers(0, len(CONFIGURATION) // 2),
+        st.binary(max_size=4),
+    )
+)
+def test_any_configuration_is_a_plan_or_refused(payload):
+    try:
+        found = read_configuration(payload)
+    except Unreadable as error:
+        assert str(error)  # noqa: PT017
+        return
+    for channel in found.plan.channels:
+        assert 100_000_000 <= channel.frequency_hz <= 3_000_000_000
+        assert channel.bandwidth_hz in {125_000, 250_000, 500_000}
+        assert all(5 <= factor <= 12 for factor in channel.spreading_factors)
