@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from former_gateways import FORWARDER, file, imported, of, verdict
+from former_gateways import FORWARDER, STATION, file, imported, of, verdict
 
 from gateway.radio.channels import plan_of
 from gateway.regions import region_named
@@ -79,3 +79,12 @@ def test_what_the_concentrator_heard_weighs_more_than_the_name_of_a_topic():
     files = (file("chirpstack-mqtt-forwarder.toml", FORWARDER.replace("us915_1", "us915_0")),)
     found = imported(*files, file("global_conf.json", CONFS["US915"][0]))
     assert of(found, "radio", "block") == 2
+
+
+def test_a_station_s_radio_goes_on_following_its_server():
+    files = (file("station.conf", STATION), file("tc.uri", "wss://lns.example.org:8887"))
+    found = imported(*files, radio="libloragw", board="rak2287")
+    assert of(found, "radio", "channels") == "lns-example-org"
+    assert verdict(found).problems == ()
+    assert any("as Basics Station did" in note for note in found.notes)
+    assert of(imported(*files, radio="packet-forwarder"), "radio", "channels") is None
