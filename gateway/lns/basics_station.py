@@ -458,7 +458,8 @@ class BasicsStation:
             assert found.why_not is not None
             self._downlinks[str(found.why_not.result)] += 1
             self._turn_away(found.why_not.result, found.why_not.detail, found)
-            self._say("downlink", "asked for a downlink that cannot be: %s", found.why_not.detail)
+            kind = f"downlink {found.why_not.result}"
+            self._say(kind, "asked for a downlink that cannot be: %s", found.why_not.detail)
             return
         task = asyncio.create_task(self._carry_it(dnmsg, found.ways), name=f"lns {self.name} downlink")
         self._under_way.add(task)
