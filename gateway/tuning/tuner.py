@@ -175,11 +175,10 @@ class Tuner:
         return self._refused.get(name)
 
     def _tuned(self, name: str, wish: Wish, plan: ChipPlan, trouble: ChipTrouble | None) -> None:
-        if self._wishes.get(name) != wish:
-            return  # it has changed its mind meanwhile
         if trouble is not None:
             self._fall_back()
-            self._refuse(name, trouble)
+            if self._wishes.get(name) == wish:
+                self._refuse(name, trouble)
             return
         before, self._current = self._current, plan
         self._followed = Followed(name, self._region.name, wish)

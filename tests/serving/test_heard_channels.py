@@ -73,3 +73,15 @@ def test_devices_are_never_told_of_more_than_they_can_take_or_may_use():
     assert network_plan(india, None, None, edge).cf_list == b""
     nothing = ChannelPlan((PlannedChannel(869_525_000, 250_000, range(9, 10)),))
     assert network_plan(EU868, None, None, nothing).wanted.enabled == frozenset(range(3))  # one has to stay on
+
+
+def test_a_followed_block_of_another_number_is_told_too():
+    region = region_named("US915")
+    block = ChannelPlan.of(
+        [
+            *(PlannedChannel(903_900_000 + 200_000 * at, 125_000, range(7, 11)) for at in range(8)),
+            PlannedChannel(904_600_000, 500_000, range(8, 9)),
+        ]
+    )
+    plan = network_plan(region, None, None, as_planned(plan_for(region, block)))
+    assert plan.wanted.enabled == {*range(8, 16), 65}

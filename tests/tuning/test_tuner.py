@@ -191,15 +191,14 @@ def test_what_the_chip_does_not_start_with_is_not_followed():
     assert len(gateway.radio.told) == 1
 
 
-def test_an_answer_to_what_is_no_longer_wanted_is_not_believed():
+def test_what_the_radio_hears_is_followed_though_another_wish_was_refused_meanwhile():
     gateway = Gateway(leader="city")
     gateway.ask("city", THREE)
-    first = gateway.radio.told[0][1]
-    gateway.ask("city", FOUR)
-    first(None)
-    assert gateway.tuner.followed is None
+    assert gateway.ask("city", ELEVEN) is not None
     gateway.radio.answers()
-    assert gateway.tuner.followed.wish == FOUR
+    assert gateway.tuner.followed.wish == THREE
+    assert gateway.hears() == hz(THREE)
+    assert "stays with what lns city wanted before" in gateway.tuner.facts()["evidence"]
 
 
 def test_a_radio_that_another_program_tunes_knows_nothing_and_says_so():
