@@ -38,6 +38,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
     "lines": EVERYBODY,
     "host": EVERYBODY,
+    "gps": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
     "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
@@ -79,7 +80,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
-    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
+    "radio.board", "radio.board_table", "radio.boards", "radio.fifo", "radio.gps_time",
+    "gps.framing", "gps.gpsd", "gps.nmea", "gps.place", "gps.receiver", "gps.scales", "gps.ubx",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
