@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.gps.watch import Gps
     from gateway.host.time_sources import TimeSources
     from gateway.journal import Onlooker
     from gateway.model import GatewayEui
@@ -103,8 +104,8 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
-        radio = parts.radio(settings, ledger, clock.stamp, store.counters)
-        view = _view(settings, eui, radio, store, clock)
+        radio, gps = _antenna(settings, ledger, store, clock)
+        view = _view(settings, eui, radio, store, clock, gps)
         side = _network_side(settings, eui, store, radio, decoder, clock, view.trace)
         await side.load()
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
@@ -118,7 +119,9 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         if side.answers:
             line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, store, radio, side, clock, view.trace)
+        forwarding = _forward(
+            line, settings, eui, store, Reception(partial(only_receiver, radio), gps.position), side, clock, view.trace
+        )
         control = _control(settings, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
@@ -129,6 +132,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
             airtime.keep(),
+            gps.run(),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
@@ -175,9 +179,19 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         await queue.look_after()
 
 
-def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
+def _antenna(settings: Settings, ledger: AirtimeLedger, store: Store, clock: Clock) -> tuple[Concentrator, Gps]:
+    """What hears frames, and what hears satellites: each tells the other when a second begins."""
+    radio = parts.radio(settings, ledger, clock.stamp, store.counters)
+    return radio, parts.gps(settings, radio, clock.stamp, clock.gps_time)
+
+
+def _view(
+    settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock, gps: Gps
+) -> GatewayView:
     gateway, region = settings.gateway, region_named(settings.gateway.region)
-    return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view = GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view.place(gps.position, gps.facts)
+    return view
 
 
 async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
@@ -210,13 +224,12 @@ def _forward(
     settings: Settings,
     eui: GatewayEui,
     store: Store,
-    radio: Concentrator,
+    reception: Reception,
     side: NetworkSide,
     clock: Clock,
     onlooker: Onlooker,
 ) -> Forwarding:
     """Let whatever is heard go on to the network servers that the settings name."""
-    reception = Reception(partial(only_receiver, radio))
     servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception, onlooker)
     if store.in_memory_because is None:
         keeper = partial(KeptFrames, store, answers=side.answers)

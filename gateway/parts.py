@@ -14,6 +14,8 @@ from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
+from gateway.model import Position, PositionSource
+from gateway.radio.boards import named
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.sink import Sink
+    from gateway.gps.watch import Gps
     from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from gateway.settings.models import (
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
-        GatewaySettings,
         LibloragwRadioSettings,
         Lns,
         LnsSettings,
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
-    from gateway.wire.chirpstack import Location
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
@@ -180,6 +181,37 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
     ]
 
 
+# --- time and place ------------------------------------------------------------------------------------------------
+
+
+def gps(settings: Settings, radio: Concentrator, now: Now, tell: Callable[[int, int, int], bool]) -> Gps:
+    """The receiver that the settings name, or none; a chip's pulses get their seconds from it.
+
+    `tell` takes a time: UTC, how many milliseconds it can be off, and when that was on the clock since boot.
+    """
+    from gateway.gps.watch import Gps, GpsSetting
+    from gateway.radio.chip_radio import ChipRadio
+
+    device, protocol = settings.gps.device, settings.gps.protocol
+    board = None if settings.radio.type not in {"libloragw", "sx1302"} else settings.radio.board
+    if board is not None:
+        device = named(board).gnss if device == "board" else device
+        protocol = protocol or ("ublox" if named(board).gnss_family == "ublox" else "nmea")
+    found = Gps(GpsSetting(device, settings.gps.baud, protocol == "ublox", place(settings)), now, tell)
+    if device is not None and isinstance(radio, ChipRadio):
+        radio.follow(found.moment)
+        found.watch(radio.pulse, radio.pulse_words)
+    return found
+
+
+def place(settings: Settings) -> Position | None:
+    """Where the settings say that the gateway stands."""
+    gateway = settings.gateway
+    if gateway.latitude is None or gateway.longitude is None:
+        return None
+    return Position(gateway.latitude, gateway.longitude, gateway.altitude_m, PositionSource.SETTINGS)
+
+
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +267,6 @@ def manners(settings: SinkSettings) -> Manners:
 class Site:
     """What every network server is told about where it is, and what it may use."""
 
-    gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
     carrier: Carrier
@@ -260,9 +291,6 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             keepalive_s=settings.keepalive.total_seconds(),
             stat_interval_s=settings.stat_interval.total_seconds(),
             downlinks=settings.downlinks,
-            latitude=site.gateway.latitude,
-            longitude=site.gateway.longitude,
-            altitude_m=site.gateway.altitude_m,
         ),
         site.carry_for(name),
         site.now,
@@ -314,21 +342,12 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             ca_file=_file(settings.ca_file),
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
-            location=_location(site.gateway),
         ),
         site.carry_for(name),
         site.now,
         site.reception,
         onlooker=site.onlooker,
     )
-
-
-def _location(gateway: GatewaySettings) -> Location | None:
-    from gateway.wire.chirpstack import Location
-
-    if gateway.latitude is None or gateway.longitude is None:
-        return None
-    return Location(gateway.latitude, gateway.longitude, gateway.altitude_m or 0.0)
 
 
 LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
@@ -347,7 +366,7 @@ def lns(
     onlooker: Onlooker = NOBODY,
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
+    site = Site(gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

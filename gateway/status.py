@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import GatewayEui, OpenedUplink, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.model import GatewayEui, OpenedUplink, Position, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
     from gateway.serving.side import NetworkSide
@@ -60,6 +60,8 @@ class GatewayView:
         self._drains: Sequence[Drain] = ()
         self._forwarding: Forwarding | None = None
         self._decoder: Decoder | None = None
+        self._position: Callable[[], Position | None] = lambda: None
+        self._gps_facts: Callable[[], dict[str, Any] | None] = lambda: None
         for record in store.newest(50):
             self._feed.publish(record)
 
@@ -77,6 +79,10 @@ class GatewayView:
         self._side = side
         self._drains = drains
         self._forwarding = forwarding
+
+    def place(self, position: Callable[[], Position | None], gps_facts: Callable[[], dict[str, Any] | None]) -> None:
+        """Where the gateway stands, and how its receiver is, if there is one."""
+        self._position, self._gps_facts = position, gps_facts
 
     # --- the line's onlooker
 
@@ -116,6 +122,8 @@ class GatewayView:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
             "clock": self._clock_facts(),
+            "gps": self._gps_facts(),
+            "position": _position(self._position()),
             "radio": radio,
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
@@ -148,7 +156,7 @@ class GatewayView:
         status = self.status()
         return {
             "state": "online",
-            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock")},
+            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock", "position")},
             "radio": {key: status["radio"][key] for key in ("type", "state", "heard", "filtered", "stored", "dropped")},
             "store": {key: status["store"][key] for key in ("records", "loss_window_ms", "balance")},
         }
@@ -225,6 +233,10 @@ class GatewayView:
         unbooked = _booked(books) - self._booked_before - booked
         owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
         return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))
+
+
+def _position(position: Position | None) -> dict[str, Any] | None:
+    return None if position is None else {**asdict(position), "source": str(position.source)}
 
 
 def _shape(item: Record | Callable[[], dict[str, Any]]) -> dict[str, Any]:

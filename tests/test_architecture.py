@@ -66,13 +66,14 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "journal", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "journal", "radio", "simulator", "gps"}
     | {"store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed", "trace"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"},
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"}
+    | {"gps"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
@@ -81,7 +82,7 @@ NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo", "radio.gps_time",
-    "gps.framing", "gps.gpsd", "gps.nmea", "gps.place", "gps.receiver", "gps.scales", "gps.ubx",
+    "gps.framing", "gps.gpsd", "gps.nmea", "gps.place", "gps.receiver", "gps.scales", "gps.tongues", "gps.ubx",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
@@ -136,7 +137,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
 
 # The same of what only some gateways need: extras of pyproject.toml, imported when the settings ask for them.
 EXTRAS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "pyserial": (("serial",), frozenset({"radio"})),
+    "pyserial": (("serial",), frozenset({"radio", "gps"})),
     "spidev": (("spidev",), frozenset({"radio"})),
 }
 

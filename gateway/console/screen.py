@@ -175,6 +175,7 @@ class Screen:
             "keeping": keeping,
             "delivering": delivering,
             "clock": verdict.clock(status["clock"]),
+            "gps": verdict.gps(status["gps"]) if status.get("gps") else None,
             "sending": answering(status["network"], radio) if status.get("network") else None,
             "airtime": airtime_left(radio),
             "sinks": sinks,

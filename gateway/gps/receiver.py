@@ -92,6 +92,7 @@ class Receiver:
         self._refused = ""
         self._moment: GpsMoment | None = None
         self._place = Place()
+        self._has_device = True  # gpsd, so far
         self.counts: Counter[str] = Counter()  # what was understood, and what was odd
 
     # --- what it says
@@ -162,7 +163,9 @@ class Receiver:
                     self._in_view = {"": in_view}
             case gpsd.Pps(utc_us, wall_us, off_us):
                 self._pulsed(utc_us, wall_us - wall_less_us, off_us, at_us)
-            case gpsd.Devices() | gpsd.Fault():
+            case gpsd.Devices(paths):
+                self._has_device = bool(paths)
+            case gpsd.Fault():
                 pass
 
     # --- the fix and the place
@@ -246,10 +249,19 @@ class Receiver:
         moment = self._moment
         return None if moment is None or now_us - moment.monotonic_us > FRESH_US else moment
 
+    @property
+    def is_garbled(self) -> bool:
+        """Whether it has said something, and nothing that was understood."""
+        return self._heard_us is not None and self._understood_us is None
+
     # --- for a person
 
     def verdict(self, now_us: int) -> Verdict:
         """How it is."""
+        if not self._has_device:
+            return Verdict(
+                GpsState.FAILED, "gpsd has no receiver", "Plug it in; DEVICES in /etc/default/gpsd names one that stays"
+            )
         if self._heard_us is None or now_us - self._heard_us > 2 * FRESH_US:
             words = f"nothing came for {_span(now_us - (self._heard_us or self._since_us))}"
             return Verdict(GpsState.SILENT, words, "See whether gps.device is the receiver's, and that it has power")

@@ -38,7 +38,6 @@ from gateway.wire.chirpstack import (
     STATUS_OF,
     UPLINK_FRAME,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -85,7 +84,6 @@ class ChirpstackMqttSettings:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    location: Location | None = None
     in_flight: int = 32
     keepalive_s: int = 30
     connect_timeout_s: float = 10.0
@@ -320,7 +318,7 @@ class ChirpstackMqttServer:
         while True:
             heard, good = self._reception.heard, self._reception.good
             self._traffic.received, self._traffic.received_ok = heard - self._told[0], good - self._told[1]
-            values = stats(self._traffic, self._settings.gateway_eui, self._now(), self._settings.location)
+            values = stats(self._traffic, self._settings.gateway_eui, self._now(), self._reception.position)
             self._say(line, "event/stats", GATEWAY_STATS, values)
             self._traffic, self._told = Traffic(), (heard, good)
             await asyncio.sleep(self._settings.stats_interval_s)

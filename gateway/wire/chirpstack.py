@@ -21,6 +21,7 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    PositionSource,
     TxResult,
 )
 from gateway.wire.chirpstack_messages import (
@@ -38,7 +39,7 @@ from gateway.wire.protobuf import Unreadable, decode, encode, from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import GatewayEui, Modulation, RadioFrame, Stamp
+    from gateway.model import GatewayEui, Modulation, Position, RadioFrame, Stamp
     from gateway.wire.protobuf import Message, Values
 
 LONGEST_COMMAND: Final = 64 << 10
@@ -213,16 +214,7 @@ def _count(counts: dict[Any, int], key: object) -> None:
     counts[key] = counts.get(key, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where the settings say that the antenna is."""
-
-    latitude: float
-    longitude: float
-    altitude_m: float = 0.0
-
-
-def stats(traffic: Traffic, gateway_eui: GatewayEui, now: Stamp, location: Location | None = None) -> Values:
+def stats(traffic: Traffic, gateway_eui: GatewayEui, now: Stamp, position: Position | None = None) -> Values:
     """A `GatewayStats`; without its time while nobody knows that."""
     values: Values = {
         "gateway_id": str(gateway_eui),
@@ -237,13 +229,21 @@ def stats(traffic: Traffic, gateway_eui: GatewayEui, now: Stamp, location: Locat
         "tx_packets_per_modulation": _per_modulation(traffic.emitted_by_modulation),
         "tx_packets_per_status": traffic.by_status,
     }
-    if location is not None:
-        values["location"] = {
-            "latitude": location.latitude,
-            "longitude": location.longitude,
-            "altitude": location.altitude_m,
-            "source": "CONFIG",
-        }
+    if position is not None:
+        values["location"] = location(position)
+    return values
+
+
+def location(position: Position) -> Values:
+    """A `Location`."""
+    values: Values = {
+        "latitude": position.latitude,
+        "longitude": position.longitude,
+        "altitude": position.altitude_m or 0.0,
+        "source": "GPS" if position.source is PositionSource.GPS else "CONFIG",
+    }
+    if position.accuracy_m is not None:
+        values["accuracy"] = position.accuracy_m
     return values
 
 
@@ -418,7 +418,6 @@ __all__ = [  # with what the messages are called by
     "Context",
     "Downlink",
     "Impossible",
-    "Location",
     "Marshaler",
     "Traffic",
     "Unreadable",

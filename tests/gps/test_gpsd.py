@@ -79,11 +79,11 @@ values = (
 reports = st.fixed_dictionaries(
     {"class": st.sampled_from(["TPV", "SKY", "PPS", "DEVICES", "ERROR", "VERSION"])},
     optional=dict.fromkeys(
-        "mode time lat lon altMSL eph leapseconds uSat nSat satellites devices real_sec real_nsec clock_sec clock_nsec "
-        "precision message".split(),
+        ["mode", "time", "lat", "lon", "altMSL", "eph", "leapseconds", "uSat", "nSat", "satellites", "devices",
+         "real_sec", "real_nsec", "clock_sec", "clock_nsec", "precision", "message"],
         values,
     ),
-)
+)  # fmt: skip
 
 
 @given(reports.map(lambda report: json.dumps(report).encode()) | st.binary(max_size=60))

@@ -22,6 +22,8 @@ from gateway.model import (
     GatewayEui,
     Immediately,
     Lora,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -35,7 +37,6 @@ from gateway.wire.chirpstack import (
     GATEWAY_STATS,
     UPLINK_FRAME,
     Context,
-    Location,
     Marshaler,
     read,
 )
@@ -100,6 +101,7 @@ class Ears:
     heard: int = 0
     good: int = 0
     receiver: str | None = "sx1302"
+    position: Position | None = None
 
 
 @dataclass
@@ -218,8 +220,8 @@ async def test_damaged_frames_stay_here(mosquitto):
 
 
 async def test_statistics_count_since_the_last_ones(mosquitto):
-    where = Location(52.5, 13.25, 40)
-    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), stats_interval_s=0.3, location=where)
+    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), stats_interval_s=0.3)
+    gateway.ears.position = Position(52.5, 13.25, 40, PositionSource.GPS, 2.5)
     async with Collector(mosquitto) as city, running(gateway):
         await city.until(lambda heard: of(heard, "event/stats"))
         for _ in range(3):
@@ -234,7 +236,13 @@ async def test_statistics_count_since_the_last_ones(mosquitto):
     assert total == dict(zip(_COUNTED, (5, 3, 1, 1), strict=True))
     assert sum(each.get("rx_packets_per_frequency", {}).get(868_100_000, 0) for each in told) == 3
     assert [each["tx_packets_per_status"] for each in told if "tx_packets_per_status" in each] == [{"OK": 1}]
-    assert told[-1]["location"] == {"latitude": 52.5, "longitude": 13.25, "altitude": 40.0, "source": "CONFIG"}
+    assert told[-1]["location"] == {
+        "latitude": 52.5,
+        "longitude": 13.25,
+        "altitude": 40.0,
+        "source": "GPS",
+        "accuracy": 2.5,
+    }
     assert told[-1]["time"] == 1_795_428_000_000_000_000
 
 

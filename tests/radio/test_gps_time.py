@@ -1,4 +1,4 @@
-"""The count against the clock of GPS: crystal, pulse and receiver are simulated, the truth is what the simulation says."""
+"""The count against the clock of GPS: crystal, pulse and receiver are simulated, and the truth is known."""
 
 import random
 

@@ -19,6 +19,8 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -32,7 +34,6 @@ from gateway.wire.chirpstack import (
     UPLINK_FRAME,
     Context,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -225,7 +226,7 @@ def test_statistics_are_what_generated_code_writes():
     rx2 = DownlinkRequest("", b"", "", Immediately(), 869_525_000, Lora(12, 125_000, "4/5"), 27)
     traffic.sent(rx2)
     now = Stamp(1_795_428_030_000_000, TimeQuality.NTP, 1, "boot", 77)
-    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Location(52.5, 13.25, 40))) == STATS
+    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Position(52.5, 13.25, 40, PositionSource.SETTINGS))) == STATS
     undated = stats(traffic, EUI, replace(now, quality=TimeQuality.UNSYNCED))
     assert "time" not in decode(GATEWAY_STATS, encode(GATEWAY_STATS, undated))
 
