@@ -41,6 +41,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "gps": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
+    "simulator.gnss": EVERYBODY,
     "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
@@ -83,6 +84,7 @@ NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo", "radio.gps_time",
     "gps.framing", "gps.gpsd", "gps.nmea", "gps.place", "gps.receiver", "gps.scales", "gps.tongues", "gps.ubx",
+    "simulator.chance", "simulator.gnss.receiver",
     "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import importlib
 import os
-from pathlib import Path
+import termios
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from gateway.gps.gpsd import WATCH
@@ -75,18 +75,20 @@ class SerialWire:
             raise WireTrouble(
                 "the package pyserial is not installed", "pip install 'lorawan-edge-gateway[hardware]'"
             ) from None
-        if not Path(self._path).exists():
-            raise WireTrouble(
+        try:
+            port = serial.Serial(self._path, self._baud, timeout=0, exclusive=True)
+            _tell_nothing_from_gone(port.fileno())
+        except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError
+            raise self._why(error) from error
+        return port
+
+    def _why(self, error: Exception) -> WireTrouble:
+        number = getattr(error, "errno", None)
+        if number == errno.ENOENT:
+            return WireTrouble(
                 f"there is no {self._path}",
                 "Plug the receiver in, or name its device in gps.device; ls -l /dev/serial/by-id shows those on USB",
             )
-        try:
-            return serial.Serial(self._path, self._baud, timeout=0, exclusive=True)
-        except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise self._why(error) from error
-
-    def _why(self, error: OSError | ValueError) -> WireTrouble:
-        number = getattr(error, "errno", None)
         if number == errno.EACCES:
             return WireTrouble(
                 f"{self._path} may not be opened", "Add the gateway's user to the group dialout, and start it anew"
@@ -115,6 +117,13 @@ class SerialWire:
 
     def _gone(self) -> WireTrouble:
         return WireTrouble(f"{self._path} is gone", "See the cable and the power of the receiver")
+
+
+def _tell_nothing_from_gone(descriptor: int) -> None:
+    """Let a read that finds nothing say so (VMIN 1), instead of answering as for a device that is gone."""
+    attributes = termios.tcgetattr(descriptor)
+    attributes[6][termios.VMIN], attributes[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 class GpsdWire:
