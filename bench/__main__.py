@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, chip, codecs, line, lns, parts, radio, serving, store, trace
+from bench import answers, backlog, chip, codecs, line, lns, parts, radio, serving, sinks, store, trace, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,8 @@ def main() -> int:
         "store": lambda chosen: store.run(chosen.records),
         "drain": lambda chosen: backlog.run(chosen.backlog),
         "trace": lambda _: trace.run(),
+        "sinks": lambda chosen: sinks.run(chosen.backlog),
+        "words": lambda _: words.run(),
         "serving": lambda _: serving.run(),
         "lns": lambda chosen: lns.run(chosen.seconds),
         "answers": lambda chosen: answers.run(chosen.seconds),

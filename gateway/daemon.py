@@ -111,7 +111,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
-            for sink, manners in parts.sinks(settings, eui)
+            for sink, manners in parts.sinks(settings, eui, gps.position)
             if store.subscribe(sink.name, manners.takes)
         ]
         for drain in drains:
@@ -216,7 +216,9 @@ def _network_side(
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
     plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
-    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    store.removed = side.mailbox.removed
+    return side
 
 
 def _forward(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
+from gateway.errors import UsageError
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.model import Position, PositionSource
@@ -21,11 +22,16 @@ from gateway.regions import region_named
 from gateway.settings import secret, secret_path
 from gateway.store.devices import NewDevice
 from gateway.store.retention import Limits
+from gateway.wire.fiware_models import Rules
+from gateway.wire.privacy import Privacy
+from gateway.wire.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.delivery.mqtt import Words
+    from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
     from gateway.gps.watch import Gps
     from gateway.journal import Onlooker
@@ -40,14 +46,19 @@ if TYPE_CHECKING:
     from gateway.settings.models import (
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
+        FileSinkSettings,
         LibloragwRadioSettings,
         Lns,
         LnsSettings,
         MqttSinkSettings,
+        NatsSinkSettings,
+        NgsiLdSinkSettings,
+        NgsiV2SinkSettings,
         PacketForwarderRadioSettings,
         SemtechUdpLnsSettings,
         SinkSettings,
         VirtualRadioSettings,
+        WebhookSinkSettings,
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
@@ -215,47 +226,254 @@ def place(settings: Settings) -> Position | None:
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
-    from gateway.delivery.mqtt import MqttDestination, MqttSink
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What a destination may say of the gateway beside its EUI."""
+
+    region: str
+    position: Callable[[], Position | None]  # GPS may find it later
+
+
+def _mqtt(name: str, settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttSink
+    from gateway.lines.mqtt import Broker
 
     password = settings.password_file or settings.token_file
-    return MqttSink(
-        MqttDestination(
+    broker = Broker(
+        url=str(settings.url),
+        client_id=settings.client_id or f"{gateway_eui}-{name}",
+        username=settings.username,
+        password=_reader(password),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+        in_flight=settings.in_flight,
+    )
+    words = _words(settings, here, gateway_eui)
+    return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
+
+
+def _words(settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Words:
+    """What the readers of a broker want to hear."""
+    if settings.format == "gateway":
+        from gateway.wire.home_assistant import HomeAssistant
+        from gateway.wire.own_topics import OwnWords
+
+        prefix = settings.topic_prefix or "lorawan"
+        wanted = settings.home_assistant
+        home_assistant = None if wanted is None else HomeAssistant(wanted, prefix)
+        return OwnWords(gateway_eui, prefix, privacy=privacy(settings), home_assistant=home_assistant)
+    manner: dict[str, Any] = {
+        "application": settings.application or "",
+        "tenant": settings.tenant,
+        "topic_prefix": settings.topic_prefix or "",
+        "location": here.position,
+        "privacy": privacy(settings),
+    }
+    if settings.format == "chirpstack":
+        from gateway.wire.chirpstack_events import ChirpstackWords
+
+        return ChirpstackWords(gateway_eui, region_named(here.region), **manner)
+    from gateway.wire.ttn_events import TtnWords
+
+    return TtnWords(gateway_eui, **manner)
+
+
+def _webhook(name: str, settings: WebhookSinkSettings, _here: Here, _: GatewayEui) -> Sink:
+    from gateway.delivery.http_line import HttpServer
+    from gateway.delivery.webhook import WebhookDestination, WebhookSink
+
+    server = HttpServer(
+        url=str(settings.url),
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
+
+
+def _nats(name: str, settings: NatsSinkSettings, _: Here, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.nats import NatsDestination, NatsSink
+    from gateway.lines.nats import NatsServer
+
+    server = NatsServer(
+        url=str(settings.url),
+        name=f"lorawan-gateway {gateway_eui} {name}",
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        credentials=_reader(settings.credentials_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+    return NatsSink(
+        NatsDestination(
+            name,
+            server,
+            gateway_eui,
+            stream=settings.stream,
+            subject=settings.subject,
+            create_stream=settings.create_stream,
+            duplicate_window_s=settings.duplicate_window.total_seconds(),
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _files(name: str, settings: FileSinkSettings, _here: Here, _: GatewayEui) -> Sink:
+    from gateway.delivery.file import FileDestination, FileSink
+
+    return FileSink(
+        FileDestination(
+            name,
+            settings.path,
+            settings.format,
+            rotate_s=round(settings.rotate.total_seconds()),
+            geojson=settings.geojson,
+            privacy=privacy(settings),
+        )
+    )
+
+
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
+
+    return NgsiV2Sink(
+        NgsiV2Destination(
             name=name,
             url=str(settings.url),
             gateway_eui=gateway_eui,
-            topic_prefix=settings.topic_prefix,
-            client_id=settings.client_id or f"{gateway_eui}-{name}",
-            username=settings.username,
-            password=None if password is None else lambda: secret(password),
-            ca_file=_file(settings.ca_file),
-            cert_file=_file(settings.cert_file),
-            key_file=_file(settings.key_file),
-            in_flight=settings.in_flight,
-            fields=settings.fields,
+            credentials=_credentials(settings),
+            service=settings.service,
+            service_path=settings.service_path,
+            rules=_rules(settings),
+            batch=settings.batch,
+            history_url=_text(settings.history_url),
+            position=partial(_position, settings, here),
         )
     )
+
+
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
+    from gateway.wire.ngsi_ld import Context
+
+    return NgsiLdSink(
+        NgsiLdDestination(
+            name=name,
+            url=str(settings.url),
+            gateway_eui=gateway_eui,
+            credentials=_credentials(settings),
+            tenant=settings.tenant,
+            service=settings.service,
+            service_path=settings.service_path,
+            context=Context(tuple(map(str, settings.context))),
+            rules=_rules(settings),
+            batch=settings.batch,
+            temporal=settings.temporal,
+            history_url=_text(settings.history_url),
+            position=partial(_position, settings, here),
+        )
+    )
+
+
+def _position(settings: NgsiV2SinkSettings | NgsiLdSinkSettings, here: Here) -> tuple[float, float] | None:
+    """Longitude and latitude of the gateway, as the destination may know them."""
+    position = here.position() if settings.location else None
+    if position is None:
+        return None
+    cut = privacy(settings).coordinate
+    return cut(position.longitude), cut(position.latitude)
+
+
+def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
+    from gateway.delivery.ngsi_login import Credentials
+
+    return Credentials(
+        username=settings.username,
+        password=_reader(settings.password_file),
+        token=_reader(settings.token_file),
+        oauth_url=_text(settings.oauth_url),
+        client_id=settings.client_id,
+        client_secret=_reader(settings.client_secret_file),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+    )
+
+
+def _rules(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Rules:
+    return Rules(settings.entity_id, settings.location, privacy(settings))
+
+
+def _text(value: object | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def privacy(settings: SinkSettings) -> Privacy:
+    """What of a reading leaves for a destination. UsageError when the key for its pseudonyms cannot be had."""
+    return Privacy(
+        fields=settings.fields,
+        pseudonyms=None if settings.pseudonym_key_file is None else _pseudonyms(settings.pseudonym_key_file),
+        position_decimals=settings.position_decimals,
+        time_step_s=None if settings.time_step is None else round(settings.time_step.total_seconds()),
+    )
+
+
+def _pseudonyms(file: Secret) -> Pseudonyms:
+    try:
+        return Pseudonyms(secret_path(file).read_bytes().strip())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{file} gives no key for pseudonyms: {reason}") from error
+
+
+def _reader(value: Secret | None) -> Callable[[], str] | None:
+    return None if value is None else lambda: secret(value)
 
 
 def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {"mqtt": _mqtt}
+SINKS: Mapping[str, Callable[[str, Any, Here, GatewayEui], Sink]] = {
+    "mqtt": _mqtt,
+    "webhook": _webhook,
+    "nats": _nats,
+    "file": _files,
+    "ngsi-v2": _ngsi_v2,
+    "ngsi-ld": _ngsi_ld,
+}
+
+# A context broker keeps what came last: whatever the settings say, the order of observation is kept.
+STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 
-def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
+def sinks(
+    settings: Settings, gateway_eui: GatewayEui, position: Callable[[], Position | None]
+) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+    here = Here(settings.gateway.region, position)
+    return [(SINKS[one.type](name, one, here, gateway_eui), manners(one)) for name, one in settings.sink.items()]
 
 
 def manners(settings: SinkSettings) -> Manners:
-    """How a destination wants to be served."""
+    """How a destination wants to be served.
+
+    Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
+    """
+    in_flight = settings.in_flight
+    if "in_flight" not in settings.model_fields_set:
+        in_flight = max(in_flight, 2 * getattr(settings, "batch", 0))
     return Manners(
-        live_first=settings.live_first,
+        live_first=settings.live_first and settings.type not in STRICT,
         backlog_per_s=settings.backlog_rate,
         backlog_delay_s=settings.backlog_delay.total_seconds(),
-        in_flight=settings.in_flight,
+        in_flight=in_flight,
         only_tags=settings.only_tags,
     )
 

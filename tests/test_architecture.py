@@ -28,6 +28,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
     "wire": EVERYBODY | PURE,
+    "wire.ttn_events": EVERYBODY | PURE | {"radio.airtime"},
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
@@ -36,7 +37,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "lns": EVERYBODY | PURE | {"downlink", "journal", "lines"},
     "radio": EVERYBODY | PURE,
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
-    "lines": EVERYBODY,
+    "lines": EVERYBODY | PURE,
     "host": EVERYBODY,
     "gps": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
@@ -67,8 +68,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lns", "journal", "radio", "simulator", "gps"}
-    | {"store.retention", "store.devices"},
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "journal", "radio", "simulator"}
+    | {"gps", "store.retention", "store.devices"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed", "trace"},
@@ -79,7 +80,7 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace"} | {
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace", "delivery.ngsi_holdings"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
     "radio.board", "radio.board_table", "radio.boards", "radio.fifo", "radio.gps_time",
@@ -123,10 +124,10 @@ OUTSIDE = frozenset(
 # Every dependency that pyproject.toml names, what it is imported as (with what it stands on, where its interface shows
 # that), and the rooms that may use it.
 DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "aiohttp": (("aiohttp",), frozenset({"console", "lns"})),
+    "aiohttp": (("aiohttp", "yarl"), frozenset({"console", "lns", "delivery"})),
     "aiomqtt": (("aiomqtt",), frozenset({"lines", "delivery", "lns"})),
     "paho-mqtt": (("paho",), frozenset({"lines"})),
-    "cryptography": (("cryptography",), frozenset({"lorawan", "store"})),
+    "cryptography": (("cryptography",), frozenset({"lorawan", "store", "lines"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
     "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),

@@ -105,7 +105,7 @@ LINK_STEPS: dict[str, tuple[Step, ...]] = {
         DOCTOR,
     ),
     "Refuses us": (
-        Step("It answers, but not to us: check user name, password file and certificates in the settings."),
+        Step("Waiting does not mend this. Do what it says: mostly a login, a certificate or a path in the settings."),
         DOCTOR,
     ),
     "Failed": (DOCTOR,),

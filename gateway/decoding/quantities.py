@@ -160,31 +160,6 @@ _ROWS = (
 QUANTITIES: Mapping[str, Quantity] = MappingProxyType({quantity.name: quantity for quantity in _ROWS})
 """Every quantity by its name, in the order of this file."""
 
-UNIT_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "%": "P1",
-        "mm": "MMT",
-        "°": "DD",
-        "°C": "CEL",
-        "g/m3": "A93",
-        "hPa": "A97",
-        "ppm": "59",
-        "ppb": "61",
-        "count": "C62",
-        "lx": "LUX",
-        "dB": "2N",
-        "g": "K40",
-        "m3": "MTQ",
-        "m3/h": "MQH",
-        "mg/m3": "GP",
-        "µg/m3": "GQ",
-        "V": "VLT",
-        "W": "WTT",
-        "kWh": "KWH",
-    },
-)
-"""Unit of the vocabulary to its UN/CEFACT Recommendation 20 code, as NGSI wants it in `unitCode`."""
-
 _CHANNEL = re.compile(r"(.+)_([2-9]|[1-9][0-9])")
 
 

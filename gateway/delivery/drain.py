@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.delivery.sink import AskingLink, SinkUnavailable
+from gateway.delivery.sink import AskingLink, SinkUnavailable, TellingLink
 from gateway.forecast import Pace
 from gateway.lines.pace import Limiter, backoff_s
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.delivery.sink import Link, Refusal, Sink
-    from gateway.model import DevEui, Record, Stamp
+    from gateway.model import DevEui, Happening, Record, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,19 @@ class Manners:
         return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Something a destination is told beside the records: facts for a topic, what happened to a device, or both."""
+
+    told: asyncio.Future[None]
+    topic: str = ""
+    facts: Mapping[str, Any] | None = None
+    happening: Happening | None = None
+
+    def __str__(self) -> str:
+        return self.topic or type(self.happening).__name__
+
+
 class Drain:
     """Carries records to one destination for as long as the gateway runs."""
 
@@ -113,7 +126,7 @@ class Drain:
         *,
         now: Callable[[], Stamp],
         facts: Callable[[], Mapping[str, Any]],
-        asked: Callable[[str, DevEui, bytes], None] | None = None,
+        asked: Callable[[str, DevEui | str, bytes], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """`facts` are what the destination is told of the gateway; `asked` hears what downlinks it asks for."""
@@ -127,7 +140,7 @@ class Drain:
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._limiter = Limiter(manners.backlog_per_s)
         self._turns = asyncio.Semaphore()
-        self._news: deque[tuple[str, Mapping[str, Any], asyncio.Future[None]]] = deque()
+        self._news: deque[_News] = deque()
         self._news_came = asyncio.Event()
         self._live_from = outbox.head  # the live lane has looked at everything up to here
         self._border = outbox.head  # up to here it is the backlog lane's, whatever the live lane does meanwhile
@@ -135,6 +148,7 @@ class Drain:
         self._pause_asked = asyncio.Event()
         self.state = "connecting"
         self.evidence = ""
+        self._failures = 0  # that nobody was told the end of
         self.oldest: Stamp | None = None
         self._queue = Pace()
 
@@ -164,19 +178,23 @@ class Drain:
     async def announce(self, topic: str, facts: Mapping[str, Any]) -> None:
         """Tell the destination a fact of the gateway itself, once there is a connection; back when it was told."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._news.append((topic, facts, told))
+        self._news.append(_News(told, topic, facts))
         self._news_came.set()
         await told
 
-    def tell(self, topic: str, facts: Mapping[str, Any]) -> None:
-        """Tell the destination what is of use soon or not at all; when too much waits, the oldest is left out."""
+    def tell(self, topic: str, facts: Mapping[str, Any] | None, happening: Happening | None = None) -> None:
+        """Tell the destination what is of use soon or not at all; when too much waits, the oldest is left out.
+
+        `facts` are in our own JSON, None when there is nothing to say in that; `happening` is the same for
+        destinations that have words of their own.
+        """
         if len(self._news) >= MOST_NEWS:
-            left_out, _, told = self._news[1]  # the first may be on its way
+            left_out = self._news[1]  # the first may be on its way
             del self._news[1]
-            if not told.done():
-                told.set_result(None)
+            if not left_out.told.done():
+                left_out.told.set_result(None)
             log.warning("%s: is not told of %s, too much waits for it", self.name, left_out)
-        self._news.append((topic, facts, asyncio.get_running_loop().create_future()))
+        self._news.append(_News(asyncio.get_running_loop().create_future(), topic, facts, happening))
         self._news_came.set()
 
     # --- connecting
@@ -184,6 +202,7 @@ class Drain:
     async def run(self) -> None:
         """Connect, carry, and when the connection is lost, wait and connect again."""
         failures = 0
+        proof = True  # whether a connection is good news: not after one that came, too, and did not last
         loop = asyncio.get_running_loop()
         while True:
             began: float | None = None
@@ -193,6 +212,8 @@ class Drain:
                 async with self._sink.connect() as link:
                     began = loop.time()
                     self._connected(failures)
+                    if proof:
+                        self._recovered()
                     await self._carry(link)
             except SinkUnavailable as unavailable:
                 reason = unavailable
@@ -201,7 +222,9 @@ class Drain:
                 reason = SinkUnavailable(f"failed: {error}", alert=True)
             if self._progress.paused:
                 continue
-            failures = 1 if began is not None and loop.time() - began > SUSTAINED_S else failures + 1
+            sustained = began is not None and loop.time() - began > SUSTAINED_S
+            proof = began is None or sustained
+            failures = 1 if sustained else failures + 1
             self._lost(reason, failures)
             await self._observe_oldest()
             wait_s = max(backoff_s(failures, self._rng.random()), reason.retry_after_s or 0)
@@ -225,14 +248,18 @@ class Drain:
         raise SinkUnavailable("paused")
 
     def _connected(self, failures: int) -> None:
-        if failures:
-            log.info("%s: connected again after %d attempts", self.name, failures)
+        self._failures = failures
         self.state, self.evidence = "connected", ""
         self._turns = asyncio.Semaphore(self._lanes)
         waiting = self._progress.queued(self._outbox.head)
         # A handful that waits is sent at once: it is neither a thundering herd nor in anybody's way.
         self._live_from = self._progress.prefix if waiting <= self._manners.in_flight else self._outbox.head
         self._border = self._live_from
+
+    def _recovered(self) -> None:
+        if self._failures:
+            log.info("%s: connected again after %d attempts", self.name, self._failures)
+        self._failures = 0
 
     def _lost(self, reason: SinkUnavailable, failures: int) -> None:
         self.state, self.evidence = "refused" if reason.alert else "unreachable", str(reason)
@@ -277,12 +304,15 @@ class Drain:
     async def _tell_news(self, link: Link) -> None:
         while True:
             while self._news:
-                topic, facts, told = self._news[0]
-                if not told.done():
-                    await link.announce(topic, facts)
+                news = self._news[0]
+                if not news.told.done():
+                    if news.facts is not None:
+                        await link.announce(news.topic, news.facts)
+                    if news.happening is not None and isinstance(link, TellingLink):
+                        await link.report(news.happening)
                 self._news.popleft()
-                if not told.done():
-                    told.set_result(None)
+                if not news.told.done():
+                    news.told.set_result(None)
             self._news_came.clear()
             await self._news_came.wait()
 
@@ -404,6 +434,7 @@ class Drain:
                 progress = progress.skip(first, last)
             return progress
 
+        self._recovered()
         for refusal in refused:
             log.warning("%s refuses record %d for good: %s", self.name, refusal.position, refusal.reason)
         await self._outbox.settle(self.name, change, [(refusal.position, refusal.reason) for refusal in refused])

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.model import DevEui, Record
+    from gateway.model import DevEui, Happening, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,20 @@ class Link(Protocol):
 class AskingLink(Link, Protocol):
     """A link over which the destination asks for downlinks."""
 
-    def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
-        """What is asked for, as it comes: for which device, and the request in our own JSON, unread.
+    def downlinks(self) -> AsyncIterator[tuple[DevEui | str, bytes]]:
+        """What is asked for, as it comes: for which device (or its name), and the request in our own JSON, unread.
 
         SinkUnavailable when the connection ends; it ends by itself when the destination lets nobody ask.
         """
+        ...
+
+
+@runtime_checkable
+class TellingLink(Link, Protocol):
+    """A link whose destination has words of its own for what happens to devices."""
+
+    async def report(self, happening: Happening) -> None:
+        """Tell it; the same has been announced as facts where it has a place for them. SinkUnavailable at the end."""
         ...
 
 

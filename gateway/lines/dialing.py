@@ -110,9 +110,9 @@ def trouble_with(error: OSError) -> Trouble:
 
 
 _NO_CLIENT_CERTIFICATE: Final = Trouble(
-    "the broker wants a client certificate that it trusts; check cert_file and key_file", alert=True
+    "the other side wants a client certificate that it trusts; check cert_file and key_file", alert=True
 )
-_NO_TLS: Final = Trouble("this port does not speak TLS; check the port, or use mqtt://", alert=True)
+_NO_TLS: Final = Trouble("this port does not speak TLS; check the port, or write the url without TLS", alert=True)
 
 _CERTIFICATE: Final = {
     9: Trouble("its certificate is not valid yet; is the clock of this gateway right?"),  # heals itself with the clock
@@ -131,6 +131,8 @@ _TLS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CLIENT_CERTIFICATE,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": _NO_CLIENT_CERTIFICATE,  # what TLS 1.2 says for it
     "TLSV1_ALERT_UNKNOWN_CA": _NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _NO_CLIENT_CERTIFICATE,  # programs in Go say this to all of them
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _NO_CLIENT_CERTIFICATE,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": Trouble("our client certificate has expired; renew cert_file", alert=True),
 }
 """Reasons of ssl.SSLError (OpenSSL's sslerr.h) that installers meet."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 AVAILABLE: Mapping[str, tuple[str, ...]] = {
     "radio.type": ("virtual", "packet-forwarder", "libloragw"),
     "lns.type": ("semtech-udp", "basics-station", "chirpstack-mqtt"),
-    "sink.type": ("mqtt",),
-    "sink.mqtt.format": ("gateway",),
+    "sink.type": ("mqtt", "webhook", "nats", "file", "ngsi-v2", "ngsi-ld"),
+    "sink.mqtt.format": ("gateway", "chirpstack", "ttn"),
 }
 
 

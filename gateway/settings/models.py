@@ -34,6 +34,7 @@ from gateway.settings.values import (
     Server,
     Size,
     WebSocketUrl,
+    at_least,
     at_most,
     between,
     matching,
@@ -311,6 +312,9 @@ class Sink(Table):
     in_flight: Annotated[int, between(1, 10_000)] = 32
     only_tags: Mapping[str, Text] = Field(default_factory=dict)
     fields: Annotated[tuple[ReadingField, ...], AsTuple] = ()
+    pseudonym_key_file: SecretFile | None = None
+    position_decimals: Annotated[int, between(0, 7)] | None = None
+    time_step: Annotated[Duration, at_least("1s", "times are cut to whole seconds or more")] | None = None
 
 
 class MqttSinkSettings(Sink, Login):
@@ -319,10 +323,12 @@ class MqttSinkSettings(Sink, Login):
     type: Literal["mqtt"]
     url: MqttUrl
     format: Literal["gateway", "chirpstack", "ttn"] = "gateway"
-    topic_prefix: TopicPrefix = "lorawan"
+    topic_prefix: TopicPrefix | None = None  # None: "lorawan" in our own format, none in the others
     application: Title | None = None
     tenant: Title = "default"
     client_id: Word | None = None  # None: made from gateway EUI and sink name
+    require_subscriber: bool = False
+    home_assistant: TopicPrefix | None = None  # the prefix that Home Assistant looks for entities below
 
 
 class NgsiSink(Sink, Login):
@@ -337,6 +343,7 @@ class NgsiSink(Sink, Login):
     entity_id: Annotated[Word, template("model", "dev_eui", required="dev_eui")] = "urn:ngsi-ld:{model}:{dev_eui}"
     batch: BatchSize = 100
     history_url: HttpUrl | None = None
+    location: bool = True
 
 
 class NgsiV2SinkSettings(NgsiSink):
@@ -376,6 +383,7 @@ class NatsSinkSettings(Sink, Login):
     ] = "lorawan.{gateway_eui}.{dev_eui}.up"
     credentials_file: SecretFile | None = None
     create_stream: bool = False
+    duplicate_window: PositiveDuration = timedelta(days=1)
 
 
 class FileSinkSettings(Sink):
@@ -384,7 +392,8 @@ class FileSinkSettings(Sink):
     type: Literal["file"]
     path: Annotated[FilePath, Field(examples=["/var/lib/lorawan-gateway/readings.jsonl"])]
     format: Literal["jsonl", "csv"] = "jsonl"
-    rotate: PositiveDuration = timedelta(days=1)
+    rotate: Annotated[Duration, at_least("1s", "a file is for whole seconds or more")] = timedelta(days=1)
+    geojson: FilePath | None = None
 
 
 SinkSettings = (

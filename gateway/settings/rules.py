@@ -22,6 +22,7 @@ from gateway.settings.values import (
     read_server,
     secret_path,
 )
+from gateway.wire.pseudonym import SHORTEST_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -164,6 +165,10 @@ def _listen(raw: Raw, table: str) -> Address | None:
 def _login(path: KeyPath, table: Raw) -> Found:
     if "password_file" in table and "username" not in table:
         yield (*path, "password_file"), "stands without username"
+    if "credentials_file" in table:
+        for key in ("password_file", "token_file"):
+            if key in table:
+                yield (*path, key), "and credentials_file are both set; a login has one of them"
     if "token_file" in table and "password_file" in table:
         yield (*path, "token_file"), "and password_file are both set; a login has one of them"
     if "cert_file" in table and "key_file" not in table:
@@ -215,6 +220,8 @@ def _sink(path: KeyPath, table: Raw) -> Found:
     match table.get("type"):
         case "mqtt":
             yield from _application(path, table)
+            yield from _others_words(path, table)
+            yield from _home_assistant(path, table)
         case "ngsi-v2" | "ngsi-ld" if "oauth_url" in table:
             for key in ("client_id", "client_secret_file"):
                 if key not in table:
@@ -232,6 +239,40 @@ def _application(path: KeyPath, table: Raw) -> Found:
             value = table.get(key)
             if isinstance(value, str) and not re.fullmatch(r"(?=.{2,36}$)[a-z0-9]+(?:-[a-z0-9]+)*", value):
                 yield (*path, key), "is no id of The Things Stack: 2 to 36 lower case letters, digits and single dashes"
+
+
+def _others_words(path: KeyPath, table: Raw) -> Found:
+    """ChirpStack's and The Things Stack's words have a place for a codec's data and the payload, and need a time."""
+    form, fields = table.get("format"), table.get("fields")
+    if form not in {"chirpstack", "ttn"}:
+        return
+    if isinstance(fields, list) and fields:
+        if not {"data", "payload"} & {*filter(_is_text, fields)}:
+            yield (
+                (*path, "fields"),
+                f'leave nothing of what a device said in format "{form}": it has "data" and "payload"',
+            )
+        if "time" not in fields:
+            yield (*path, "fields"), f'leave out "time", which every message of format "{form}" carries'
+        return
+    for key in ("pseudonym_key_file", "position_decimals"):
+        if key in table:
+            why = f'keeps back "data" and "payload", and format "{form}" has nothing else of what a device said'
+            yield (*path, key), f'{why}: name them in fields, or write format = "gateway"'
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _home_assistant(path: KeyPath, table: Raw) -> Found:
+    if table.get("home_assistant") is None:
+        return
+    if table.get("format", "gateway") != "gateway":
+        yield (*path, "home_assistant"), 'reads our own messages: it goes with format "gateway"'
+    fields = table.get("fields")
+    if isinstance(fields, list) and fields and "measurements" not in fields:
+        yield (*path, "fields"), 'leave nothing for Home Assistant to read: it needs "measurements"'
 
 
 def _shared(raw: Raw, type_: str, keys: tuple[str, ...], why: str) -> Found:
@@ -270,8 +311,11 @@ def secret_files(raw: Raw) -> Iterator[tuple[KeyPath, str, bool]]:
 def _secret_file(key: str, path: os.PathLike[str]) -> Iterator[tuple[str, bool]]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - one look: it opens and has something in it
-            if not file.read(1):
+            content = file.read(SHORTEST_KEY + 2)
+            if not content:
                 yield f"names {path}, which is empty", True
+            elif key == "pseudonym_key_file" and len(content.strip()) < SHORTEST_KEY:
+                yield f"names {path}, which has less than {SHORTEST_KEY} bytes: head -c 32 /dev/urandom > {path}", True
             elif key not in {"ca_file", "cert_file"} and os.fstat(file.fileno()).st_mode & 0o004:
                 yield f"names {path}, which everybody on this machine may read: chmod o-r {path}", False
     except PermissionError:

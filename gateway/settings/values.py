@@ -409,6 +409,18 @@ def at_most(limit: str, why: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def at_least(limit: str, why: str) -> AfterValidator:
+    """A duration from a limit on, with the reason for it."""
+    bound = read_duration(limit)
+
+    def check(value: timedelta) -> timedelta:
+        if value < bound:
+            raise ValueError(f"is shorter than {limit}: {why}")
+        return value
+
+    return AfterValidator(check)
+
+
 def between(low: float, high: float, unit: str = "") -> AfterValidator:
     """A number in a range."""
 

@@ -122,12 +122,22 @@ def json_bytes(value: object) -> bytes:
         return orjson.dumps(_tamed(value, _DEPTH))
 
 
+def json_value(content: bytes) -> Any:
+    """The value that JSON is; ValueError when it is none."""
+    return orjson.loads(content)
+
+
 def rfc3339(utc_us: int) -> str:
     """`2026-11-23T08:15:02.123Z`: UTC, cut to milliseconds. Times outside the years 1 to 9999 become the nearest."""
     try:
         return (_EPOCH + timedelta(microseconds=utc_us)).isoformat(timespec="milliseconds")[:23] + "Z"
     except OverflowError:
         return _FIRST if utc_us < 0 else _LAST
+
+
+def rfc3339_us(text: str) -> int:
+    """Microseconds since 1970 of what `rfc3339` wrote."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_site import Site
-from foreign_samples import FORWARDER, SEMTECH, STATION
+from former_gateways import FORWARDER, SEMTECH, STATION
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gateway.decoding.quantities import QUANTITIES, UNIT_CODES, Kind, lookup, wrong_kind
+from gateway.decoding.quantities import QUANTITIES, Kind, lookup, wrong_kind
+from gateway.wire.unit_codes import UNIT_CODES
 
 # Contract section 5.
 PROMISED = {

@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brokers import Authority, Collector
-from contract_example import EXAMPLE, GATEWAY_EUI, record, records
+from contract_example import EXAMPLE, READING, record, records
+from mqtt_sinks import mqtt_sink as sink_at
 
-from gateway.delivery.mqtt import MqttDestination, MqttSink
 from gateway.delivery.sink import Link, Refusal, Sink, SinkUnavailable
+from gateway.lines.mqtt import Broker
+from gateway.wire.privacy import Privacy
+from gateway.wire.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brokers import Heard
+
+    from gateway.delivery.mqtt import MqttSink
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
@@ -32,10 +37,6 @@ LONG_S = 10.0
 
 UP = "lorawan/0016c001ff10a235/70b3d57ed0000001/up"
 STATUS = "lorawan/0016c001ff10a235/status"
-
-
-def sink_at(url: str, **options) -> MqttSink:
-    return MqttSink(MqttDestination("centre", url, GATEWAY_EUI, **options))
 
 
 async def deliver(sink: MqttSink, batch) -> Sequence[Refusal]:
@@ -91,7 +92,7 @@ async def test_a_subscriber_sees_the_published_example_on_its_topic(mosquitto):
 
 
 async def test_readings_arrive_once_in_order_and_with_the_chosen_fields_only(mosquitto):
-    sink = sink_at(mosquitto.url, fields=("f_cnt",), topic_prefix="ville/lora", in_flight=8)
+    sink = sink_at(mosquitto.url, privacy=Privacy(("f_cnt",)), topic_prefix="ville/lora", in_flight=8)
     async with Collector(mosquitto, "ville/lora/+/+/up") as collector, sink.connect() as link:
         for first in range(1, 161, 8):
             assert await link.deliver(records(8, first)) == []
@@ -100,6 +101,21 @@ async def test_readings_arrive_once_in_order_and_with_the_chosen_fields_only(mos
     assert [reading["f_cnt"] for reading in readings] == list(range(1, 161))
     assert {tuple(reading) for reading in readings} == {("id", "record_id", "gateway_eui", "dev_eui", "f_cnt")}
     assert {(message.topic, message.qos) for message in heard} == {(UP.replace("lorawan", "ville/lora"), 1)}
+
+
+async def test_a_broker_that_gets_pseudonyms_never_sees_a_device_by_name(mosquitto):
+    names = Pseudonyms(b"a key for this test")
+    sink = sink_at(mosquitto.url, privacy=Privacy(pseudonyms=names))
+    dev_eui = READING.dev_eui.hex()
+    async with Collector(mosquitto) as collector, sink.connect() as link:
+        assert await link.deliver(records(2)) == []
+        await link.announce(f"{dev_eui}/join", {"dev_eui": dev_eui})
+        await link.announce("balance", {"losses": {"by_device": [{"dev_eui": dev_eui}]}})
+        assert [one async for one in link.downlinks()] == []
+        heard = await collector.until(lambda heard: any(message.topic.endswith("/balance") for message in heard))
+    assert not any(dev_eui in message.topic or dev_eui.encode() in message.payload for message in heard)
+    hidden = names.of("dev_eui", dev_eui)
+    assert [message.topic.split("/")[2] for message in heard if message.topic.endswith("/up")] == [hidden, hidden]
 
 
 async def test_two_lanes_and_announcements_share_one_link(mosquitto):
@@ -129,19 +145,6 @@ async def test_it_is_a_sink(mosquitto):
     async with sink.connect() as link:
         assert isinstance(sink.name, str)
         assert await link.deliver([]) == []
-
-
-async def test_another_format_may_make_several_messages_of_a_record(mosquitto):
-    def compose(record):
-        return [(f"application/{part}/{record.position}", b"x") for part in ("up", "log")]
-
-    sink = MqttSink(MqttDestination("centre", mosquitto.url, GATEWAY_EUI), compose)
-    async with Collector(mosquitto, "application/#") as collector:
-        assert await deliver(sink, records(2)) == []
-        heard = await collector.until(lambda heard: len(heard) >= 4)
-    assert [message.topic for message in heard] == [
-        *("application/up/1", "application/log/1", "application/up/2", "application/log/2")
-    ]
 
 
 # --- status
@@ -179,11 +182,10 @@ async def test_a_cancelled_sink_says_offline_itself(mosquitto):
 
 GATEWAY = """
 import asyncio, sys
-from contract_example import GATEWAY_EUI
-from gateway.delivery.mqtt import MqttDestination, MqttSink
+from mqtt_sinks import mqtt_sink
 
 async def main():
-    async with MqttSink(MqttDestination("centre", sys.argv[1], GATEWAY_EUI)).connect() as link:
+    async with mqtt_sink(sys.argv[1]).connect() as link:
         await link.lost()
 
 asyncio.run(main())
@@ -369,12 +371,11 @@ async def test_a_name_nobody_knows_is_told_in_words():
         ({"ca_file": Path("c")}, "needs? mqtts://"),
         ({"topic_prefix": "lora/#"}, "topic_prefix"),
         ({"topic_prefix": ""}, "topic_prefix"),
-        ({"fields": ("mesurements",)}, "no mesurements"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused_without_showing_secrets(options, words):
     with pytest.raises(ValueError, match=words) as caught:
-        MqttDestination(**{"name": "centre", "url": "mqtt://broker", "gateway_eui": GATEWAY_EUI, **options})
+        sink_at(**{"url": "mqtt://broker", **options})
     assert "hidden" not in str(caught.value)
 
 
@@ -387,7 +388,7 @@ def test_settings_that_contradict_themselves_are_refused_without_showing_secrets
     ],
 )
 def test_urls_name_host_and_port(url, address):
-    assert MqttDestination("centre", url, GATEWAY_EUI).broker.address == address
+    assert Broker(url, "roof").address == address
 
 
 # --- the broker goes away

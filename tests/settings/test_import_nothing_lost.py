@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from foreign_samples import BRIDGE, CONCENTRATORD, FORWARDER, SEMTECH, STATION, file, imported, verdict
+from former_gateways import BRIDGE, CONCENTRATORD, FORWARDER, SEMTECH, STATION, file, imported, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from foreign_samples import (
+from former_gateways import (
     BRIDGE,
     CONCENTRATORD,
     FOLDER,

@@ -63,7 +63,8 @@ def test_an_empty_file_gives_the_defaults_of_the_manual(write):
     assert sink.backlog_delay == timedelta(seconds=30)
     assert (sink.only_tags, sink.fields) == ({}, ())
     assert sink.type == "mqtt"
-    assert (sink.format, sink.topic_prefix, sink.tenant) == ("gateway", "lorawan", "default")
+    assert (sink.format, sink.topic_prefix, sink.tenant) == ("gateway", None, "default")
+    assert (sink.require_subscriber, sink.home_assistant) == (False, None)
 
 
 def test_a_full_file_gives_typed_values(write):
@@ -308,6 +309,10 @@ SINK_MISTAKES = [
     ('type = "mqtt"\nurl = "mqtt://host/topic"', "sink.s.url", "nothing follows the port"),
     ('type = "mqtt"\nurl = "mqtt://me:hunter2@host"', "sink.s.url", "password_file"),
     ('type = "mqtt"\nurl = "me:hunter2@host"', "sink.s.url", "password_file"),
+    ('type = "nats"\nurl = "nats://h"\ncredentials_file = "/x"\ntoken_file = "/y"', "sink.s.token_file", "one of them"),
+    ('type = "file"\npath = "/x"\nrotate = "10ms"', "sink.s.rotate", "whole seconds"),
+    ('type = "mqtt"\nurl = "mqtt://h"\ntime_step = "500ms"', "sink.s.time_step", "whole seconds"),
+    ('type = "mqtt"\nurl = "mqtt://h"\nposition_decimals = 8', "sink.s.position_decimals", "between 0 and 7"),
     ('type = "mqtt"\nurl = "mqtt://h"\nbatch = 1', "sink.s.batch", "belongs to type ngsi-v2 or ngsi-ld or webhook"),
     ('type = "mqtt"\nurl = "mqtt://h"\npassword_file = "hunter2"\nusername = "u"', "sink.s.password_file", "neither"),
     ('type = "mqtt"\nurl = "mqtt://h"\ntoken_file = "credential:../x"', "sink.s.token_file", "letters, digits"),
@@ -326,6 +331,32 @@ SINK_MISTAKES = [
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"', "sink.s.application", "UUID or name"),
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "\\n"', "sink.s.application", "control"),
     ('type = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "My_App"', "sink.s.application", "Things Stack"),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "app"\nfields = ["time", "measurements"]',
+        "sink.s.fields",
+        "leave nothing of what a device said",
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "app"\nfields = ["data"]',
+        "sink.s.fields",
+        'leave out "time"',
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nformat = "chirpstack"\napplication = "app"\nposition_decimals = 2',
+        "sink.s.position_decimals",
+        "name them in fields",
+    ),
+    ('type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "a/#"', "sink.s.home_assistant", "no + or #"),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "ha"\nformat = "ttn"\napplication = "app"',
+        "sink.s.home_assistant",
+        "our own messages",
+    ),
+    (
+        'type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "ha"\nfields = ["name"]',
+        "sink.s.fields",
+        'needs "measurements"',
+    ),
     ('type = "mqtt"\nurl = "mqtt://h"\nfields = ["tine"]', "sink.s.fields[0]", 'did you mean "time"?'),
     ('type = "mqtt"\nurl = "mqtt://h"\nfields = "time"', "sink.s.fields", 'write ["time"]'),
     ('type = "mqtt"\nurl = "mqtt://h"\nonly_tags = { kind = 1 }', "sink.s.only_tags.kind", "text in quotes"),
@@ -436,6 +467,11 @@ RUNNABLE = {
     ("lns", "basics-station"),
     ("lns", "chirpstack-mqtt"),
     ("sink", "mqtt"),
+    ("sink", "webhook"),
+    ("sink", "nats"),
+    ("sink", "file"),
+    ("sink", "ngsi-v2"),
+    ("sink", "ngsi-ld"),
 }
 SMALLEST = {
     "radio": '[radio]\ntype = "{type}"\nboard = "rak2287"\n',
@@ -461,12 +497,6 @@ def test_run_and_check_refuse_what_this_version_does_not_have(write, kind, type_
         (problem,) = raised.value.problems
         assert problem.line == 2
         assert f'"{type_}" comes with a later version' in problem.text
-
-
-def test_a_format_this_version_does_not_have_is_refused_at_its_key(write):
-    path = write('[sink.s]\ntype = "mqtt"\nurl = "mqtt://h"\nformat = "ttn"\napplication = "app"\n')
-    (problem,) = examine(path).problems
-    assert (problem.line, problem.key) == (4, "sink.s.format")
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -514,6 +544,16 @@ def test_check_looks_at_secret_files_and_load_does_not(write, tmp_path):
     assert examine(path).problems == ()
     assert "chmod o-r" in examine(path).notes[0]
     assert "s3cret" not in "".join(examine(path).notes)
+
+
+def test_a_short_key_for_pseudonyms_is_a_problem_before_the_start(write, tmp_path):
+    path = write(f'[sink.s]\ntype = "mqtt"\nurl = "mqtt://h"\npseudonym_key_file = "{tmp_path / "key"}"\n')
+    (tmp_path / "key").write_bytes(b"k" * 15 + b"\n")
+    (problem,) = examine(path).problems
+    assert (problem.line, problem.key) == (4, "sink.s.pseudonym_key_file")
+    assert "less than 16 bytes" in problem.text
+    (tmp_path / "key").write_bytes(b"k" * 16)
+    assert examine(path).problems == ()
 
 
 def test_check_looks_for_scenario_and_codec_folders(write, tmp_path):
