@@ -144,7 +144,7 @@ def uplink(frame: RadioFrame, gateway_eui: GatewayEui, uplink_id: int, *, replay
     if gps_time_us is not None:
         rx_info["time_since_gps_epoch"] = gps_time_us * 1000
         if frame.gps_time_us is not None and frame.fine_time_ns is not None:
-            rx_info["fine_time_since_gps_epoch"] = gps_time_us // 1_000_000 * 1_000_000_000 + frame.fine_time_ns
+            rx_info["fine_time_since_gps_epoch"] = _fine_time_ns(gps_time_us, frame.fine_time_ns)
     if replayed:
         rx_info["metadata"] = {"buffered": "true"}
     return {
@@ -208,6 +208,16 @@ class Traffic:
     def answered(self, status: str) -> None:
         """Count a downlink by what became of it: the last status that is not IGNORED."""
         _count(self.by_status, status)
+
+
+def _fine_time_ns(gps_time_us: int, fine_time_ns: int) -> int:
+    """Nanoseconds of GPS: of all seconds that the pulse before may have begun, the one that fits the time known so far.
+
+    The two are of one moment and read at different places of the chip, so that at the turn of a second they may lie on
+    different sides of it.
+    """
+    seconds = (gps_time_us * 1000 - fine_time_ns + 500_000_000) // 1_000_000_000
+    return seconds * 1_000_000_000 + fine_time_ns
 
 
 def _count(counts: dict[Any, int], key: object) -> None:

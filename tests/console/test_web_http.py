@@ -168,6 +168,7 @@ def hostile_city():
     }
     daemon.lns = [{"name": HOSTILE, "state": HOSTILE}]
     daemon.radio["evidence"] = daemon.clock["quality"] = HOSTILE
+    daemon.gps = {"state": HOSTILE, "evidence": HOSTILE, "hint": HOSTILE}
     daemon.refuse(HOSTILE)
     daemon.hear(
         HOSTILE,
