@@ -69,7 +69,14 @@ class Gsv:
     snrs_db: tuple[int, ...]  # of those that are heard, in this sentence
 
 
-Said = Rmc | Gga | Zda | Gsa | Gsv
+@dataclass(frozen=True, slots=True)
+class Antenna:
+    """What a receiver measures on its antenna's cable, in its own words: "OK", "OPEN" or "SHORT"."""
+
+    status: str
+
+
+Said = Rmc | Gga | Zda | Gsa | Gsv | Antenna
 
 
 def parse(text: str) -> Said | None:
@@ -124,8 +131,13 @@ def _gsv(talker: str, fields: Sequence[str]) -> Gsv:
     return Gsv(talker, sentences, number, in_view, tuple(level for level in levels if level))
 
 
-_READERS: Final[Mapping[str, Callable[[str, Sequence[str]], Said]]] = {
-    "RMC": _rmc, "GGA": _gga, "ZDA": _zda, "GSA": _gsa, "GSV": _gsv,
+def _txt(_: str, fields: Sequence[str]) -> Antenna | None:
+    found = _ANTENNA.search(",".join(fields[3:]))
+    return None if found is None else Antenna(found[1])
+
+
+_READERS: Final[Mapping[str, Callable[[str, Sequence[str]], Said | None]]] = {
+    "RMC": _rmc, "GGA": _gga, "ZDA": _zda, "GSA": _gsa, "GSV": _gsv, "TXT": _txt,
 }  # fmt: skip
 
 # --- fields ---------------------------------------------------------------------------------------------------------
@@ -134,6 +146,7 @@ _TIME: Final = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{2})(?:\.([0-9]{1,9}))?")
 _DATE: Final = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{2})")
 _DIGITS: Final = re.compile(r"[0-9]{1,6}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{0,9})?")
+_ANTENNA: Final = re.compile(r"ANT(?:STATUS=|ENNA )(OK|OPEN|SHORT)\b")  # u-blox, Quectel, MediaTek, CASIC
 _DEGREES: Final = re.compile(r"([0-9]{1,3})([0-9]{2}(?:\.[0-9]{0,9})?)")
 
 

@@ -85,6 +85,7 @@ class Receiver:
         self._fix = _Fix()
         self._fixed_us: int | None = None  # the last moment with a fix
         self._in_view: dict[str, int] = {}
+        self._antenna = ""
         self._leap_s: int | None = None
         self._exact_us: int | None = None  # when it last told the time on a better way than by NMEA
         self._epoch: tuple[int, int] | None = None  # GPS time and when it was told
@@ -106,7 +107,7 @@ class Receiver:
         self._understood_us = at_us
         self.counts[type(said).__name__.lower()] += 1
         match said:
-            case nmea.Rmc() | nmea.Gga() | nmea.Zda() | nmea.Gsa() | nmea.Gsv():
+            case nmea.Rmc() | nmea.Gga() | nmea.Zda() | nmea.Gsa() | nmea.Gsv() | nmea.Antenna():
                 self._take_nmea(said, at_us)
             case ubx.TimeGps() | ubx.Pvt() | ubx.Status() | ubx.TimeLs() | ubx.Ack():
                 self._take_ubx(said, at_us)
@@ -130,6 +131,8 @@ class Receiver:
                 self._in_view[talker] = in_view
             case nmea.Zda(utc_us):
                 self._told_utc(utc_us, at_us)
+            case nmea.Antenna(status):
+                self._antenna = status
 
     def _take_ubx(self, said: ubx.Said, at_us: int) -> None:
         match said:
@@ -285,6 +288,11 @@ class Receiver:
         words = f"no fix for {_span(now_us - since_us)}"
         if self._in_view:
             words += f", {sum(self._in_view.values())} satellites in view"
+        if self._antenna == "SHORT":
+            hint = "The antenna or its cable has a short circuit: unscrew it, and try another one"
+            return Verdict(GpsState.NO_FIX, f"{words}; the receiver finds its antenna short", hint)
+        if self._antenna == "OPEN":  # some with an antenna of their own say so always, and it means nothing
+            words += "; the receiver finds no antenna on its socket"
         if self._fixed_us is None and now_us - since_us < HOPE_US:
             return Verdict(GpsState.NO_FIX, words, "A cold start takes some minutes under open sky")
         return Verdict(GpsState.NO_FIX, words, "Check the antenna: its cable, and that it sees the sky")

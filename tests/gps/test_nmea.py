@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.gps import nmea
 from gateway.gps.framing import MalformedMessage
-from gateway.gps.nmea import Gga, Gsa, Gsv, Rmc, Zda
+from gateway.gps.nmea import Antenna, Gga, Gsa, Gsv, Rmc, Zda
 
 PLACE = {"latitude": 47 + 17.11437 / 60, "longitude": 8 + 33.91522 / 60}
 
@@ -35,6 +35,11 @@ CAPTURED = [
     ("GBGSV,2,2,06,14,55,175,46,40,29,043,18,B", Gsv("GB", 2, 2, 6, (46, 18))),
     ("GLGSV,1,1,02,66,57,223,,67,42,315,23", Gsv("GL", 1, 1, 2, (23,))),
     ("GPZDA,,,,,00,00", Zda(None)),
+    # A u-blox 7 at its start, and a Quectel L80 without an antenna, as published logs have them.
+    ("GPTXT,01,01,02,ANTSTATUS=OK", Antenna("OK")),
+    ("GPTXT,01,01,02,ANTSTATUS=OPEN", Antenna("OPEN")),
+    ("GPTXT,01,01,02,ANTENNA OPEN", Antenna("OPEN")),
+    ("GPTXT,01,01,02,u-blox ag - www.u-blox.com", None),
 ]  # fmt: skip
 
 
@@ -57,7 +62,7 @@ def test_a_leap_second_has_no_place_on_this_scale():
     assert nmea.parse("GPRMC,235960.00,A,4717.11437,N,00833.91522,E,0.004,77.52,311216,,,A").utc_us is None
 
 
-@pytest.mark.parametrize("text", ["PUBX,00,1", "GPVTG,1", "GPTXT,01,01,02,ANTSTATUS=OK", "", "$", "GPRM", "XXXXXXXX"])
+@pytest.mark.parametrize("text", ["PUBX,00,1", "GPVTG,1", "GPTXT,01,01,02,ANTSTATUS=INIT", "", "$", "GPRM", "XXXXXXXX"])
 def test_what_is_of_no_use_is_none(text):
     assert nmea.parse(text) is None
 

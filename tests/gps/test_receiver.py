@@ -270,6 +270,24 @@ def test_the_date_line_is_no_border():
     assert abs(place.position(PositionSource.GPS).longitude) == pytest.approx(180, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("status", "evidence", "hint"),
+    [
+        ("SHORT", "no fix for 10 s; the receiver finds its antenna short", "short circuit"),
+        ("OPEN", "no fix for 10 s; the receiver finds no antenna on its socket", "cold start"),
+        ("OK", "no fix for 10 s", "cold start"),
+    ],
+)
+def test_what_a_receiver_finds_on_its_socket_is_told_while_it_has_no_fix(status, evidence, hint):
+    receiver = Receiver(0)
+    for second in range(10):
+        receiver.heard(second * 1_000_000)
+        receiver.take(nmea.Rmc(None, False, None, None), second * 1_000_000)
+    receiver.take(nmea.Antenna(status), 9_000_000)
+    assert receiver.verdict(10_000_000).evidence == evidence
+    assert hint in receiver.verdict(10_000_000).hint
+
+
 def test_dead_reckoning_and_simulation_are_no_place():
     receiver = Receiver(0)
     for quality in (0, 6, 7, 8):
