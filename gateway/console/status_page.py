@@ -48,7 +48,7 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), heard)
     yield from _part("Clock", verdict.clock(facts["clock"]))
     if facts.get("gps"):
-        yield from _part("GPS", verdict.gps(facts["gps"]), _place(facts.get("position")))
+        yield from _part("GPS", verdict.gps(facts["gps"]), wording.place(facts.get("position")))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
     if facts.get("network"):
         yield from _part("Sends", answering(facts["network"], radio), *airtime_left(radio))
@@ -68,18 +68,6 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _part("LNS", link.verdict, *map(": ".join, link.figures), name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
-
-
-def _place(position: Mapping[str, Any] | None) -> str:
-    """Where it stands, and by whom that is told."""
-    if position is None:
-        return ""
-    words = f"at {position['latitude']:.5f}°, {position['longitude']:.5f}°"
-    if position["altitude_m"] is not None:
-        words += f", {position['altitude_m']:.0f} m high"
-    if position["source"] == "settings":
-        return f"{words}, by the settings"
-    return f"{words}, within {position['accuracy_m']:.0f} m" if position["accuracy_m"] is not None else words
 
 
 def _forecast(store: Mapping[str, Any]) -> str:
