@@ -44,6 +44,9 @@ BAUDS: Final = (9_600, 38_400, 115_200, 4_800, 57_600, 19_200, 230_400)
 TRY_US: Final = 3_500_000
 """A receiver speaks every second: what it said in three and nobody understood was said at another speed."""
 
+SAY_AGAIN_US: Final = 600_000_000
+"""A state is said aloud once in so long."""
+
 SAME_SECOND_US: Final = 500_000
 """Further apart, and GPS and NTP mean another second: then nobody can say which of them is right."""
 
@@ -92,6 +95,7 @@ class Gps:
         self._baud = 0  # which of the speeds
         self._failures = 0
         self._said_state: GpsState | None = None
+        self._said_us: dict[GpsState, int] = {}  # when each was last said aloud
         self._pulse: Callable[[], GpsMoment | None] = lambda: None
         self._pulse_words: Callable[[], str] = lambda: ""
 
@@ -245,7 +249,14 @@ class Gps:
         verdict = receiver.verdict(now_us)
         if verdict.state is self._said_state:
             return
-        good = verdict.state is GpsState.FIX
-        quiet = good or self._said_state is None or verdict.state is GpsState.NO_FIX
-        log.log(logging.INFO if quiet else logging.WARNING, "GPS: %s", verdict.evidence)
+        said_us = self._said_us.get(verdict.state)
+        if said_us is not None and now_us - said_us < SAY_AGAIN_US:
+            level = logging.DEBUG  # one that comes and goes, as under a tree
+        elif self._said_state is None or verdict.state in {GpsState.FIX, GpsState.NO_FIX}:
+            level = logging.INFO
+        else:
+            level = logging.WARNING
+        if level > logging.DEBUG:
+            self._said_us[verdict.state] = now_us
+        log.log(level, "GPS: %s", verdict.evidence)
         self._said_state = verdict.state

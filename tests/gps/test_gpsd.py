@@ -87,7 +87,7 @@ reports = st.fixed_dictionaries(
 
 
 @given(reports.map(lambda report: json.dumps(report).encode()) | st.binary(max_size=60))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_no_line_does_worse_than_be_refused(line):
     try:
         said = gpsd.parse(line)

@@ -95,7 +95,7 @@ SIZES = {16: "st", 92: "pvt", 24: "ls", 2: "ack"}
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(sorted(SIZES)).flatmap(lambda n: st.binary(min_size=n, max_size=n)))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_no_payload_does_worse_than_be_refused(kind, payload):
     try:
         found = ubx.parse(Ubx(kind, payload))

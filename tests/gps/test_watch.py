@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import logging
 import time
 
 import pytest
@@ -106,6 +107,17 @@ async def test_a_receiver_that_is_unplugged_is_found_again(served, tmp_path, mon
     assert len(said) == 2  # gone; not there: each once
 
 
+async def test_a_fix_that_comes_and_goes_is_said_once(served, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    async with running(tmp_path / "tty") as gps:
+        for fault, state in [("clear", GpsState.FIX), ("no-fix", GpsState.NO_FIX)] * 3:
+            served.say(f"fault {fault}")
+            await until(lambda state=state: gps.verdict().state is state)
+    said = [record.getMessage() for record in caplog.records if record.name == "gateway.gps.watch"]
+    assert sum("fix 3D" in line for line in said) == 1
+    assert sum("no fix for" in line for line in said) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "state", "evidence"),
     [
@@ -141,7 +153,7 @@ async def test_a_speed_that_is_set_stays_and_is_named_as_the_cure(served, tmp_pa
     served.say("fault garbage")
     async with running(tmp_path / "tty", baud=9600) as gps:
         await until(lambda: gps.verdict().state is GpsState.GARBLED)
-        await asyncio.sleep(8 / SPEED)
+        await asyncio.sleep(5 / SPEED)
         assert gps.facts()["baud"] == 9600
         assert "gps.baud" in gps.verdict().hint
 
