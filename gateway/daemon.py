@@ -182,7 +182,7 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
 def _antenna(settings: Settings, ledger: AirtimeLedger, store: Store, clock: Clock) -> tuple[Concentrator, Gps]:
     """What hears frames, and what hears satellites: each tells the other when a second begins."""
     radio = parts.radio(settings, ledger, clock.stamp, store.counters)
-    return radio, parts.gps(settings, radio, clock.stamp, clock.gps_time)
+    return radio, parts.gps(settings, radio, clock.stamp, clock.gps_time, clock.network)
 
 
 def _view(

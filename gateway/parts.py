@@ -195,10 +195,17 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
 # --- time and place ------------------------------------------------------------------------------------------------
 
 
-def gps(settings: Settings, radio: Concentrator, now: Now, tell: Callable[[int, int, int], bool]) -> Gps:
+def gps(
+    settings: Settings,
+    radio: Concentrator,
+    now: Now,
+    tell: Callable[[int, int, int], bool],
+    network: Callable[[], Stamp | None],
+) -> Gps:
     """The receiver that the settings name, or none; a chip's pulses get their seconds from it.
 
-    `tell` takes a time: UTC, how many milliseconds it can be off, and when that was on the clock since boot.
+    `tell` takes a time: UTC, how many milliseconds it can be off, and when that was on the clock since boot. `network`
+    says what time it is by NTP alone.
     """
     from gateway.gps.watch import Gps, GpsSetting
     from gateway.radio.chip_radio import ChipRadio
@@ -208,7 +215,7 @@ def gps(settings: Settings, radio: Concentrator, now: Now, tell: Callable[[int, 
     if board is not None:
         device = named(board).gnss if device == "board" else device
         protocol = protocol or ("ublox" if named(board).gnss_family == "ublox" else "nmea")
-    found = Gps(GpsSetting(device, settings.gps.baud, protocol == "ublox", place(settings)), now, tell)
+    found = Gps(GpsSetting(device, settings.gps.baud, protocol == "ublox", place(settings)), now, tell, network)
     if device is not None and isinstance(radio, ChipRadio):
         radio.follow(found.moment)
         found.watch(radio.pulse, radio.pulse_words)

@@ -19,7 +19,7 @@ GAP_US: Final = 60_000
 """A pause as long as this is one between two bursts: at 4800 baud a byte takes 2 ms."""
 
 LONGEST_BURST_US: Final = 900_000
-"""Who talks for longer never pauses, and the begin of that says nothing."""
+"""Who talks for longer never pauses: then the moment at which a message was whole is all there is."""
 
 LONGEST_LINE: Final = 64 << 10
 """A report of gpsd has at most 10,240 characters (GPS_JSON_RESPONSE_MAX)."""
@@ -54,10 +54,10 @@ class SerialTongue:
 
     def feed(self, octets: bytes, now_us: int) -> list[tuple[Said, int]]:
         """See `Tongue.feed`."""
-        paused = self._heard_us is None or now_us - self._heard_us > GAP_US
-        if paused or now_us - self._began_us > LONGEST_BURST_US:
+        if self._heard_us is None or now_us - self._heard_us > GAP_US:
             self._began_us = now_us
         self._heard_us = now_us
+        at_us = self._began_us if now_us - self._began_us <= LONGEST_BURST_US else now_us
         said: list[tuple[Said, int]] = []
         for message in self._cutter.feed(octets):
             try:
@@ -66,7 +66,7 @@ class SerialTongue:
                 self._malformed += 1
                 continue
             if meant is not None:
-                said.append((meant, self._began_us))
+                said.append((meant, at_us))
         return said
 
 

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.gps import ubx
 from gateway.gps.receiver import GpsState, Receiver, Verdict
+from gateway.gps.scales import gps_of_utc
 from gateway.gps.tongues import GpsdTongue, SerialTongue
 from gateway.gps.wires import GpsdWire, SerialWire, WireTrouble
-from gateway.model import TimeQuality
+from gateway.model import GpsMoment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.gps.tongues import Tongue
     from gateway.gps.wires import Wire
-    from gateway.model import GpsMoment, Position, Stamp
+    from gateway.model import Position, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +75,23 @@ class GpsSetting:
 
 
 class Gps:
-    """One receiver, from its opening to the end. `tell` takes a time for the gateway's clock, and may refuse it."""
+    """One receiver, from its opening to the end.
+
+    `tell` takes a time for the gateway's clock, and may refuse it; `network` says what time it is by NTP alone.
+    """
 
     def __init__(
         self,
         setting: GpsSetting,
         stamp: Callable[[], Stamp],
         tell: Callable[[int, int, int], bool],
+        network: Callable[[], Stamp | None] = lambda: None,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._setting = setting
         self._stamp = stamp
         self._tell = tell
+        self._network = network
         self._wall_ns = wall_ns
         self._receiver: Receiver | None = None  # while the wire is open
         self._tongue: Tongue | None = None
@@ -106,10 +112,20 @@ class Gps:
     # --- what everybody asks
 
     def moment(self) -> GpsMoment | None:
-        """A moment of the last seconds whose GPS time is known; None without a fix, or when NTP contradicts it."""
-        now = self._stamp()
-        moment = None if self._receiver is None else self._receiver.moment(now.monotonic_us)
-        return None if moment is None or self._contradicted(moment, now) else moment
+        """A moment of the last seconds whose GPS time is known; None without a fix, or when NTP contradicts it.
+
+        By NTP where that is better than the receiver's messages: some are late by more than a second.
+        """
+        moment = None if self._receiver is None else self._receiver.moment(self._stamp().monotonic_us)
+        network = self._network()
+        if moment is None or network is None:
+            return moment
+        if _contradicted(moment, network):
+            return None
+        off_us = (network.uncertainty_ms or 0) * 1000
+        if off_us >= moment.off_us:
+            return moment
+        return GpsMoment(gps_of_utc(network.utc_us, moment.leap_s), network.monotonic_us, off_us, moment.leap_s)
 
     def position(self) -> Position | None:
         """Where the gateway stands: by the receiver while it has a fix, else by the settings, else by its last one."""
@@ -129,8 +145,8 @@ class Gps:
         verdict = self._receiver.verdict(now.monotonic_us)
         if verdict.state is not GpsState.FIX:
             return verdict
-        moment = self._receiver.moment(now.monotonic_us)
-        if moment is not None and (apart_us := self._contradicted(moment, now)):
+        moment, network = self._receiver.moment(now.monotonic_us), self._network()
+        if moment is not None and network is not None and (apart_us := _contradicted(moment, network)):
             words = f"{verdict.evidence}; it is {apart_us / 1e6:+.1f} s from NTP and not believed"
             return Verdict(GpsState.REFUSED, words, "One of them is wrong: see the NTP servers, and the receiver's sky")
         return Verdict(verdict.state, "; ".join(filter(None, (verdict.evidence, self._pulse_words()))))
@@ -154,14 +170,6 @@ class Gps:
             "said": {} if receiver is None else dict(receiver.counts),
             "odd": {} if self._tongue is None else dict(self._tongue.odd),
         }
-
-    def _contradicted(self, moment: GpsMoment, now: Stamp) -> int:
-        """By how much a clock that NTP keeps is elsewhere; 0 when it means the same second."""
-        if now.quality is not TimeQuality.NTP or now.uncertainty_ms is None:
-            return 0
-        apart_us = moment.utc_us + now.monotonic_us - moment.monotonic_us - now.utc_us
-        allowed_us = moment.off_us + now.uncertainty_ms * 1000 + SAME_SECOND_US
-        return apart_us if abs(apart_us) > allowed_us else 0
 
     # --- listening
 
@@ -260,3 +268,10 @@ class Gps:
             self._said_us[verdict.state] = now_us
         log.log(level, "GPS: %s", verdict.evidence)
         self._said_state = verdict.state
+
+
+def _contradicted(moment: GpsMoment, network: Stamp) -> int:
+    """By how much NTP is elsewhere; 0 when it may mean the same second."""
+    apart_us = moment.utc_us + network.monotonic_us - moment.monotonic_us - network.utc_us
+    allowed_us = moment.off_us + (network.uncertainty_ms or 0) * 1000 + SAME_SECOND_US
+    return apart_us if abs(apart_us) > allowed_us else 0

@@ -201,6 +201,26 @@ def test_it_speaks_ubx_only_when_asked_and_refuses_what_it_has_not():
     assert sum(not isinstance(message, Sentence) for message in Cutter().feed(far.burst(UTC_S))) == 1
 
 
+# --- when it was said
+
+ZDA = b"$GPZDA,082710.00,16,09,2002,00,00*64\r\n"
+
+
+def test_what_is_said_is_of_the_moment_at_which_the_talk_began():
+    tongue = SerialTongue()
+    assert tongue.feed(ZDA[:10], 1_000_000) == []
+    assert [at_us for _, at_us in tongue.feed(ZDA[10:], 1_030_000)] == [1_000_000]
+    assert [at_us for _, at_us in tongue.feed(ZDA, 1_080_000)] == [1_000_000]
+    assert [at_us for _, at_us in tongue.feed(ZDA, 2_010_000)] == [2_010_000]  # after a pause
+
+
+def test_of_who_never_pauses_each_word_is_of_its_own_moment():
+    tongue = SerialTongue()
+    told = [tongue.feed(ZDA, now_us)[0][1] for now_us in range(1_000_000, 4_000_000, 50_000)]
+    assert told[:19] == [1_000_000] * 19  # 900 ms may be one talk
+    assert told[19:] == list(range(1_950_000, 4_000_000, 50_000))
+
+
 # --- gpsd
 
 TPV = '{{"class":"TPV","mode":3,"time":"2026-11-23T10:00:{:02d}.000Z","lat":43.6,"lon":3.9,"altMSL":57.0,"eph":3.5}}\n'

@@ -32,6 +32,9 @@ class Machine:
         now_us = up_us()
         return Stamp(self.utc_us + now_us - self.began_us, self.quality, self.uncertainty_ms, "b", now_us)
 
+    def network(self):
+        return self.stamp() if self.quality is TimeQuality.NTP else None
+
     def tell(self, utc_us, uncertainty_ms, monotonic_us):
         self.told.append((utc_us, uncertainty_ms, monotonic_us))
         return True
@@ -40,7 +43,7 @@ class Machine:
 @contextlib.asynccontextmanager
 async def running(device, machine=None, **setting):
     machine = machine or Machine()
-    gps = Gps(GpsSetting(str(device), **setting), machine.stamp, machine.tell)
+    gps = Gps(GpsSetting(str(device), **setting), machine.stamp, machine.tell, machine.network)
     task = asyncio.create_task(gps.run())
     try:
         yield gps
@@ -166,6 +169,21 @@ async def test_a_receiver_that_ntp_contradicts_is_not_believed(served, tmp_path)
         assert gps.moment() is None
         machine.utc_us += 3_600_000_000
         await until(lambda: gps.moment() is not None)
+
+
+async def test_a_second_is_named_by_ntp_where_that_is_better_than_a_late_message(tmp_path):
+    with Served(tmp_path / "tty", latency_us=1_300_000).serving() as served:
+        machine = Machine(TimeQuality.NTP, served.utc_us(), 20)
+        async with running(tmp_path / "tty", machine) as gps:
+            await until(lambda: gps.moment() is not None)
+            moment = gps.moment()
+            true_us = served.utc_us() - (up_us() - moment.monotonic_us)
+            assert moment.off_us == 20_000
+            assert abs(moment.utc_us - true_us) < 100_000
+            machine.quality = TimeQuality.UNSYNCED  # nobody knows better: half a second would be the promise
+            moment = gps.moment()
+            true_us = served.utc_us() - (up_us() - moment.monotonic_us)
+            assert 500_000 < true_us - moment.utc_us < 1_000_000
 
 
 # --- what is wrong with a device
