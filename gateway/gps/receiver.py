@@ -32,6 +32,9 @@ LATE_US: Final = SECOND_US // 2
 FOLLOWS_US: Final = 400_000
 """Epochs of a receiver follow each other as the clock does within so much; a jump is more."""
 
+SAME_EPOCH_US: Final = 40_000
+"""Epochs of receivers are at least 50 ms apart (20 Hz)."""
+
 BELIEVED_AFTER: Final = 3
 
 FRESH_US: Final = 3 * SECOND_US
@@ -145,6 +148,7 @@ class Receiver:
                 self._fix.satellites, self._fix.accuracy_ns = said.satellites, said.time_accuracy_ns
                 ok = said.fix_ok and said.fix in {2, 3, 4}
                 self._placed(said.latitude, said.longitude, said.altitude_m, said.accuracy_m, at_us, valid=ok)
+                self._told_utc(said.utc_us, at_us)
             case ubx.Status(fix, fix_ok):
                 self._fixed(fix if fix_ok and fix >= 2 else 0, at_us)
             case ubx.TimeLs(leap_s):
@@ -218,7 +222,7 @@ class Receiver:
         before, self._epoch = self._epoch, (gps_us, at_us)
         if before is None:
             self._steady = 1
-        elif gps_us == before[0]:  # another message of the same epoch
+        elif abs(gps_us - before[0]) < SAME_EPOCH_US:  # another message of it, rounded in another way
             self._epoch = before
             return
         elif abs(gps_us - before[0] - (at_us - before[1])) > FOLLOWS_US:

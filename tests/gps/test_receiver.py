@@ -78,6 +78,18 @@ def test_time_and_place_are_what_they_are(asked):
     assert roof.verdict.evidence.startswith("fix 3D, 9 satellites")
 
 
+def test_a_receiver_that_speaks_ubx_alone_tells_the_time_too():
+    """As the one of `test_ubx`, whose epochs are 362 us before the second."""
+    receiver = Receiver(0)
+    for second in range(4):
+        receiver.heard(second * 1_000_000)
+        utc_us = 1_795_428_000_000_000 + second * 1_000_000 - 362
+        receiver.take(ubx.Pvt(utc_us, 3, True, 26, 53.45, -2.24, 42.7, 1.5, 26), second * 1_000_000)
+        receiver.take(nmea.Zda(utc_us + 362), second * 1_000_000 + 50_000)
+    assert receiver.moment(3_000_000).utc_us == 1_795_428_003_000_000 - 362 + LATE_US
+    assert receiver.counts["jump"] == 0
+
+
 def test_what_ubx_knows_better_is_said():
     assert "its time within 40 ns" in Roof(*ALL_UBX).speak(5).verdict.evidence
     assert Roof(*ALL_UBX).speak(5).receiver.told_leap_s == 18
