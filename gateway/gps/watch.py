@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +53,7 @@ SAME_SECOND_US: Final = 500_000
 """Further apart, and GPS and NTP mean another second: then nobody can say which of them is right."""
 
 _GPSD_PORT: Final = 2_947
+_PLACE: Final = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?/?")  # an IPv6 address stands in brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,10 @@ class GpsSetting:
         """Where gpsd is, if it is gpsd."""
         if self.device is None or not self.device.startswith("gpsd://"):
             return None
-        host, _, port = self.device.removeprefix("gpsd://").rstrip("/").rpartition(":")
-        if not host:
-            host, port = port, str(_GPSD_PORT)
-        return host.strip("[]"), int(port)
+        found = _PLACE.fullmatch(self.device.removeprefix("gpsd://"))
+        if found is None:
+            raise ValueError(f"{self.device} names no gpsd")
+        return found[1].strip("[]"), int(found[2] or _GPSD_PORT)
 
 
 class Gps:
@@ -130,22 +132,22 @@ class Gps:
     def position(self) -> Position | None:
         """Where the gateway stands: by the receiver while it has a fix, else by the settings, else by its last one."""
         now_us = self._stamp().monotonic_us
-        found = None if self._receiver is None else self._receiver.position(now_us)
-        self._last_place = found or self._last_place
+        found = None
+        if self._receiver is not None:
+            found = self._receiver.position(now_us)
+            self._last_place = self._receiver.last_position or self._last_place
         return found or self._setting.configured or self._last_place
 
     def verdict(self) -> Verdict:
         """How it is, with the cure of what is wrong."""
-        now = self._stamp()
         if self._receiver is None:
-            trouble = self._trouble
-            return Verdict(GpsState.FAILED, "it is being opened") if trouble is None else Verdict(
-                GpsState.FAILED, trouble.problem, trouble.hint
-            )  # fmt: skip
-        verdict = self._receiver.verdict(now.monotonic_us)
+            trouble = self._trouble or WireTrouble("it is being opened", "")
+            return Verdict(GpsState.FAILED, trouble.problem, trouble.hint)
+        now_us = self._stamp().monotonic_us
+        verdict = self._receiver.verdict(now_us)
         if verdict.state is not GpsState.FIX:
             return verdict
-        moment, network = self._receiver.moment(now.monotonic_us), self._network()
+        moment, network = self._receiver.moment(now_us), self._network()
         if moment is not None and network is not None and (apart_us := _contradicted(moment, network)):
             words = f"{verdict.evidence}; it is {apart_us / 1e6:+.1f} s from NTP and not believed"
             return Verdict(GpsState.REFUSED, words, "One of them is wrong: see the NTP servers, and the receiver's sky")

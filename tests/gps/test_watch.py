@@ -279,6 +279,7 @@ async def test_no_gpsd_is_told_with_the_way_to_get_it():
         ("gpsd://localhost:2947", ("localhost", 2947)),
         ("gpsd://localhost", ("localhost", 2947)),
         ("gpsd://[::1]:3000", ("::1", 3000)),
+        ("gpsd://[::1]", ("::1", 2947)),
         ("/dev/ttyAMA0", None),
     ],
 )
