@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.gps.watch import Gps
     from gateway.host.time_sources import TimeSources
     from gateway.journal import Onlooker
     from gateway.model import GatewayEui
@@ -107,21 +108,21 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
         plans, tuner = await asyncio.to_thread(_open_tuner, settings)
-        radio = parts.radio(settings, ledger, clock.stamp, store.counters, parts.Heard(tuner.plan, tuner.before))
-        view = _view(settings, eui, radio, store, clock)
+        radio, gps = _antenna(settings, ledger, store, clock, tuner)
+        view = _view(settings, eui, radio, store, clock, gps)
         side = _network_side(settings, eui, store, radio, decoder, clock, tuner, view.trace)
         await side.load()
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = [
             Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
-            for sink, manners in parts.sinks(settings, eui)
+            for sink, manners in parts.sinks(settings, eui, gps.position)
             if store.subscribe(sink.name, manners.takes)
         ]
         for drain in drains:
             store.tell(drain.name, drain.stir)
         side.mailbox.open(*drains)
         tuner.attend(radio, partial(_retuned, settings, tuner, plans, side))
-        forwarding = _connect(line, settings, eui, store, radio, side, clock, tuner, view.trace)
+        forwarding = _connect(line, settings, eui, store, radio, gps, side, clock, tuner, view.trace)
         control = _control(settings, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding, tuner)
         antenna = await opened.enter_async_context(AsyncExitStack())
@@ -133,6 +134,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             clock.keep(store.date_back),
             airtime.keep(),
             plans.keep(lambda: tuner.followed),
+            gps.run(),
             Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
@@ -179,9 +181,21 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         await queue.look_after()
 
 
-def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
+def _antenna(
+    settings: Settings, ledger: AirtimeLedger, store: Store, clock: Clock, tuner: Tuner
+) -> tuple[Concentrator, Gps]:
+    """What hears frames, and what hears satellites: each tells the other when a second begins."""
+    radio = parts.radio(settings, ledger, clock.stamp, store.counters, parts.Heard(tuner.plan, tuner.before))
+    return radio, parts.gps(settings, radio, clock.stamp, clock.gps_time, clock.network)
+
+
+def _view(
+    settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock, gps: Gps
+) -> GatewayView:
     gateway, region = settings.gateway, region_named(settings.gateway.region)
-    return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view = GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view.place(gps.position, gps.facts)
+    return view
 
 
 async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
@@ -240,6 +254,7 @@ def _connect(
     eui: GatewayEui,
     store: Store,
     radio: Concentrator,
+    gps: Gps,
     side: NetworkSide,
     clock: Clock,
     tuner: Tuner,
@@ -248,11 +263,9 @@ def _connect(
     """Let devices of ours be answered, and whatever is heard go on to the network servers that the settings name."""
     if side.answers:
         line.answer_with(side.server)
-    reception = Reception(partial(only_receiver, radio))
+    reception = Reception(partial(only_receiver, radio), gps.position)
     load = partial(parts.duty_cycles, region_named(settings.gateway.region), radio)
-    site = parts.Site(
-        settings.gateway, eui, settings.store.path, side.line.carry, clock.stamp, reception, onlooker, tuner.of, load
-    )
+    site = parts.Site(eui, settings.store.path, side.line.carry, clock.stamp, reception, onlooker, tuner.of, load)
     servers = parts.lns(settings, site)
     if store.in_memory_because is None:
         keeper = partial(KeptFrames, store, answers=side.answers)

@@ -17,6 +17,8 @@ from gateway.errors import UsageError
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.lns.server import Untuned
+from gateway.model import Position, PositionSource
+from gateway.radio.boards import named
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.delivery.mqtt import Words
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
+    from gateway.gps.watch import Gps
     from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carrier, Carry, Listening, NetworkServer, Reception
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
         FileSinkSettings,
-        GatewaySettings,
         LibloragwRadioSettings,
         Lns,
         LnsSettings,
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
-    from gateway.wire.chirpstack import DutyCycles, Location
+    from gateway.wire.chirpstack import DutyCycles
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
@@ -219,10 +221,56 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
     ]
 
 
+# --- time and place ------------------------------------------------------------------------------------------------
+
+
+def gps(
+    settings: Settings,
+    radio: Concentrator,
+    now: Now,
+    tell: Callable[[int, int, int], bool],
+    network: Callable[[], Stamp | None],
+) -> Gps:
+    """The receiver that the settings name, or none; a chip's pulses get their seconds from it.
+
+    `tell` takes a time: UTC, how many milliseconds it can be off, and when that was on the clock since boot. `network`
+    says what time it is by NTP alone.
+    """
+    from gateway.gps.watch import Gps, GpsSetting
+    from gateway.radio.chip_radio import ChipRadio
+
+    device, protocol = settings.gps.device, settings.gps.protocol
+    board = None if settings.radio.type not in {"libloragw", "sx1302"} else settings.radio.board
+    if board is not None:
+        device = named(board).gnss if device == "board" else device
+        protocol = protocol or ("ublox" if named(board).gnss_family == "ublox" else "nmea")
+    found = Gps(GpsSetting(device, settings.gps.baud, protocol == "ublox", place(settings)), now, tell, network)
+    if device is not None and isinstance(radio, ChipRadio):
+        radio.follow(found.moment)
+        found.watch(radio.pulse, radio.pulse_words)
+    return found
+
+
+def place(settings: Settings) -> Position | None:
+    """Where the settings say that the gateway stands."""
+    gateway = settings.gateway
+    if gateway.latitude is None or gateway.longitude is None:
+        return None
+    return Position(gateway.latitude, gateway.longitude, gateway.altitude_m, PositionSource.SETTINGS)
+
+
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What a destination may say of the gateway beside its EUI."""
+
+    region: str
+    position: Callable[[], Position | None]  # GPS may find it later
+
+
+def _mqtt(name: str, settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.mqtt import MqttSink
     from gateway.lines.mqtt import Broker
 
@@ -237,11 +285,11 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gatew
         key_file=_file(settings.key_file),
         in_flight=settings.in_flight,
     )
-    words = _words(settings, gateway, gateway_eui)
+    words = _words(settings, here, gateway_eui)
     return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
 
 
-def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Words:
+def _words(settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Words:
     """What the readers of a broker want to hear."""
     if settings.format == "gateway":
         from gateway.wire.home_assistant import HomeAssistant
@@ -255,19 +303,19 @@ def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: Ga
         "application": settings.application or "",
         "tenant": settings.tenant,
         "topic_prefix": settings.topic_prefix or "",
-        "location": _location(gateway),
+        "location": here.position,
         "privacy": privacy(settings),
     }
     if settings.format == "chirpstack":
         from gateway.wire.chirpstack_events import ChirpstackWords
 
-        return ChirpstackWords(gateway_eui, region_named(gateway.region), **manner)
+        return ChirpstackWords(gateway_eui, region_named(here.region), **manner)
     from gateway.wire.ttn_events import TtnWords
 
     return TtnWords(gateway_eui, **manner)
 
 
-def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
+def _webhook(name: str, settings: WebhookSinkSettings, _here: Here, _: GatewayEui) -> Sink:
     from gateway.delivery.http_line import HttpServer
     from gateway.delivery.webhook import WebhookDestination, WebhookSink
 
@@ -283,7 +331,7 @@ def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings
     return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
 
 
-def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _nats(name: str, settings: NatsSinkSettings, _: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.nats import NatsDestination, NatsSink
     from gateway.lines.nats import NatsServer
 
@@ -312,7 +360,7 @@ def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui
     )
 
 
-def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
+def _files(name: str, settings: FileSinkSettings, _here: Here, _: GatewayEui) -> Sink:
     from gateway.delivery.file import FileDestination, FileSink
 
     return FileSink(
@@ -327,7 +375,7 @@ def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: 
     )
 
 
-def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
 
     return NgsiV2Sink(
@@ -341,12 +389,12 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, 
             rules=_rules(settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
-            position=_position(settings, gateway),
+            position=partial(_position, settings, here),
         )
     )
 
 
-def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
     from gateway.wire.ngsi_ld import Context
 
@@ -364,19 +412,18 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, 
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
-            position=_position(settings, gateway),
+            position=partial(_position, settings, here),
         )
     )
 
 
-def _position(
-    settings: NgsiV2SinkSettings | NgsiLdSinkSettings, gateway: GatewaySettings
-) -> tuple[float, float] | None:
+def _position(settings: NgsiV2SinkSettings | NgsiLdSinkSettings, here: Here) -> tuple[float, float] | None:
     """Longitude and latitude of the gateway, as the destination may know them."""
-    if not settings.location or gateway.longitude is None or gateway.latitude is None:
+    position = here.position() if settings.location else None
+    if position is None:
         return None
     cut = privacy(settings).coordinate
-    return cut(gateway.longitude), cut(gateway.latitude)
+    return cut(position.longitude), cut(position.latitude)
 
 
 def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
@@ -429,7 +476,7 @@ def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
+SINKS: Mapping[str, Callable[[str, Any, Here, GatewayEui], Sink]] = {
     "mqtt": _mqtt,
     "webhook": _webhook,
     "nats": _nats,
@@ -442,11 +489,12 @@ SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
 STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 
-def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
+def sinks(
+    settings: Settings, gateway_eui: GatewayEui, position: Callable[[], Position | None]
+) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [
-        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
-    ]
+    here = Here(settings.gateway.region, position)
+    return [(SINKS[one.type](name, one, here, gateway_eui), manners(one)) for name, one in settings.sink.items()]
 
 
 def manners(settings: SinkSettings) -> Manners:
@@ -499,7 +547,6 @@ def duty_cycles(region: Region, radio: Concentrator) -> DutyCycles | None:
 class Site:
     """What every network server is told about where it is, and what it may use."""
 
-    gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
     carrier: Carrier
@@ -526,9 +573,6 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             keepalive_s=settings.keepalive.total_seconds(),
             stat_interval_s=settings.stat_interval.total_seconds(),
             downlinks=settings.downlinks,
-            latitude=site.gateway.latitude,
-            longitude=site.gateway.longitude,
-            altitude_m=site.gateway.altitude_m,
         ),
         site.carry_for(name),
         site.now,
@@ -581,7 +625,6 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             ca_file=_file(settings.ca_file),
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
-            location=_location(site.gateway),
             program=f"lorawan-edge-gateway {__version__}",
         ),
         site.carry_for(name),
@@ -591,14 +634,6 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
         listening=site.listening(name),
         airtime=site.airtime,
     )
-
-
-def _location(gateway: GatewaySettings) -> Location | None:
-    from gateway.wire.chirpstack import Location
-
-    if gateway.latitude is None or gateway.longitude is None:
-        return None
-    return Location(gateway.latitude, gateway.longitude, gateway.altitude_m or 0.0)
 
 
 LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import GatewayEui, OpenedUplink, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.model import GatewayEui, OpenedUplink, Position, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
     from gateway.serving.side import NetworkSide
@@ -64,6 +64,8 @@ class GatewayView:
         self._decoder: Decoder | None = None
         self._tuner: Tuner | None = None
         self._region = region
+        self._position: Callable[[], Position | None] = lambda: None
+        self._gps_facts: Callable[[], dict[str, Any] | None] = lambda: None
         for record in store.newest(50):
             self._feed.publish(record)
 
@@ -83,6 +85,10 @@ class GatewayView:
         self._drains = drains
         self._forwarding = forwarding
         self._tuner = tuner
+
+    def place(self, position: Callable[[], Position | None], gps_facts: Callable[[], dict[str, Any] | None]) -> None:
+        """Where the gateway stands, and how its receiver is, if there is one."""
+        self._position, self._gps_facts = position, gps_facts
 
     # --- the line's onlooker
 
@@ -122,6 +128,8 @@ class GatewayView:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
             "clock": self._clock_facts(),
+            "gps": self._gps_facts(),
+            "position": _position(self._position()),
             "radio": radio,
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
@@ -161,7 +169,7 @@ class GatewayView:
         status = self.status()
         return {
             "state": "online",
-            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock")},
+            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock", "position")},
             "radio": {key: status["radio"][key] for key in ("type", "state", "heard", "filtered", "stored", "dropped")},
             "store": {key: status["store"][key] for key in ("records", "loss_window_ms", "balance")},
         }
@@ -239,6 +247,10 @@ class GatewayView:
         unbooked = _booked(books) - self._booked_before - booked
         owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
         return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))
+
+
+def _position(position: Position | None) -> dict[str, Any] | None:
+    return None if position is None else {**asdict(position), "source": str(position.source)}
 
 
 def _shape(item: Record | Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     heard = _figures(radio, ("heard", "filtered", "stored", "dropped"))
     yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), *filter(None, (heard, _channels(facts))))
     yield from _part("Clock", verdict.clock(facts["clock"]))
+    if facts.get("gps"):
+        yield from _part("GPS", verdict.gps(facts["gps"]), wording.place(facts.get("position")))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
     if facts.get("network"):
         yield from _part("Sends", answering(facts["network"], radio), *airtime_left(radio))

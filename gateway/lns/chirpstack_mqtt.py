@@ -41,7 +41,6 @@ from gateway.wire.chirpstack import (
     STATUS_OF,
     UPLINK_FRAME,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -91,7 +90,6 @@ class ChirpstackMqttSettings:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    location: Location | None = None
     program: str = "lorawan-edge-gateway"
     in_flight: int = 32
     keepalive_s: int = 30
@@ -367,7 +365,7 @@ class ChirpstackMqttServer:
             traffic,
             self._settings.gateway_eui,
             self._now(),
-            self._settings.location,
+            self._reception.position,
             config_version=self._listening.version(),
             # ChirpStack sends its channels to gateways that say this, and to no other (uplink/stats.rs).
             metadata={"concentratord_version": self._settings.program} if self._listening.leads else {},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.lns.filters import Filter
-    from gateway.model import Modulation, RadioFrame
+    from gateway.model import Modulation, Position, RadioFrame
     from gateway.wire.channel_plan import ChannelPlan
 
 log = logging.getLogger(__name__)
@@ -105,13 +105,18 @@ class NetworkServer(Protocol):
 class Reception:
     """What the antenna has heard since the start: what gateways tell their servers, and who could answer."""
 
-    def __init__(self, only_receiver: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        only_receiver: Callable[[], str | None] = lambda: None,
+        position: Callable[[], Position | None] = lambda: None,
+    ) -> None:
         """`only_receiver` names the receiver before anything was heard, if there is only one."""
         self.heard = 0  # frames, damaged ones included
         self.good = 0  # of these, with a good checksum
         self.good_by_frequency: Counter[int] = Counter()
         self.good_by_modulation: Counter[Modulation] = Counter()
         self._only_receiver = only_receiver
+        self._position = position
         self._last_receiver: str | None = None
 
     def count(self, frame: RadioFrame) -> None:
@@ -127,6 +132,11 @@ class Reception:
     def receiver(self) -> str | None:
         """Who sends what answers no uplink: the one that heard last, or the only one; None when nobody is known."""
         return self._last_receiver or self._only_receiver()
+
+    @property
+    def position(self) -> Position | None:
+        """Where the antenna stands now, as far as anybody knows."""
+        return self._position()
 
 
 def _count(counts: Counter[Any], key: object) -> None:

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 from gateway.errors import RadioError
-from gateway.model import Crc, RadioFrame, TxReport, TxResult
+from gateway.model import Crc, GpsMoment, RadioFrame, TxReport, TxResult
 from gateway.radio.child import RadioChild
 from gateway.radio.chip import CURES, HOPELESS, ChipTrouble, Reset, TroubleKind
 from gateway.radio.concentrator import QUEUE_FRAMES, RadioHealth
 from gateway.radio.counter import TURN_US
+from gateway.radio.gps_time import GpsTime
 from gateway.radio.liveness import Ladder, Neighbours, Rung, Signs, State, Traffic, judge, span
 from gateway.radio.pipe import Again, Beat, Heard, PipeFault, Report, Send, Setup, Trouble, Up
 from gateway.radio.schedule import HAND_OVER_US
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.radio.chip import ChipPlan, Option
     from gateway.radio.liveness import Remedy, Verdict
     from gateway.radio.pipe import Message
-    from gateway.radio.schedule import GpsReference, Planned
+    from gateway.radio.schedule import Planned
     from gateway.radio.transmitters import Transmitters
     from gateway.radio.trial import Tuned
 
@@ -68,6 +69,14 @@ NEW_GAP_US: Final = 60_000_000
 NOT_HANDED_US: Final = HAND_OVER_US + 100_000
 """What starts later than this after the end of a process was surely not given to the chip."""
 
+PULSE_OFF_US: Final = 200
+"""What the clock since boot and a reading of the counter are apart at most, beyond the time the reading took."""
+
+
+def _pulse_us(beat: Beat, count_us: int) -> int:
+    """When a pulse was, on the clock since boot."""
+    return beat.monotonic_us - (beat.count_us - count_us)
+
 
 @dataclass(frozen=True, slots=True)
 class ChipSetting:
@@ -87,9 +96,9 @@ class ChipSetting:
 class ChipRadio:
     """A `Concentrator` over one chip in a process of its own.
 
-    `stamp` dates what is heard; its monotonic part is the clock since boot, which the process reads too. `gps` gives
-    what ties the count to GPS time, where something knows it. RadioError at opening when the chip cannot be had: at
-    once where only a person can help, after a few resets else. Once it is open, it goes on trying for ever.
+    `stamp` dates what is heard; its monotonic part is the clock since boot, which the process reads too. RadioError at
+    opening when the chip cannot be had: at once where only a person can help, after a few resets else. Once it is open,
+    it goes on trying for ever.
     """
 
     def __init__(
@@ -98,14 +107,14 @@ class ChipRadio:
         transmitters: Transmitters,
         *,
         stamp: Callable[[], Stamp],
-        gps: Callable[[], GpsReference | None] = lambda: None,
         queue_frames: int = QUEUE_FRAMES,
     ) -> None:
         self._setting = setting
         self._transmitters = transmitters
         self._schedule = transmitters.schedule(setting.receiver)
         self._stamp = stamp
-        self._gps = gps
+        self._gps: Callable[[], GpsMoment | None] | None = None
+        self._gps_time = GpsTime()
         self._frames: Stream[RadioFrame] = Stream(queue_frames)
         self._outcomes: Stream[TxReport] = Stream(queue_frames)
         self._downlinks: dict[int, Planned] = {}
@@ -193,7 +202,8 @@ class ChipRadio:
         if not plan.lowest_tx_hz <= request.frequency_hz <= plan.highest_tx_hz:
             return TxReport(request.ref, TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {plan.region}")
         now = self._stamp()
-        planned = self._transmitters.plan(request, self._count_at(now.monotonic_us), now, self._gps())
+        count_us = self._count_at(now.monotonic_us)
+        planned = self._transmitters.plan(request, count_us, now, self._gps_time.reference(count_us))
         if isinstance(planned, TxReport):
             return planned
         self._schedule.hand_over(planned)
@@ -286,11 +296,23 @@ class ChipRadio:
         """The number in the chip, once it has been started."""
         return None if self._last_up is None else self._last_up.eui
 
-    @property
-    def pps(self) -> tuple[int, int] | None:
-        """The count at the last edge of the pulse per second, and when that was told; None without a pulse."""
-        beat = self._beat
-        return None if beat is None or beat.pps_count_us is None else (beat.pps_count_us, beat.monotonic_us)
+    def follow(self, gps: Callable[[], GpsMoment | None]) -> None:
+        """There is a GPS receiver whose pulses the chip notes, and this names the seconds they begin."""
+        self._gps = gps
+
+    def pulse(self) -> GpsMoment | None:
+        """The last pulse of a GPS receiver as a moment, to some hundred microseconds; None while it has no meaning."""
+        beat, named = self._beat, None if self._gps is None else self._gps()
+        if beat is None or beat.pps_count_us is None or named is None:
+            return None
+        gps_us, off_us = (at(beat.pps_count_us) for at in (self._gps_time.gps_time_us, self._gps_time.off_us))
+        if gps_us is None or off_us is None:
+            return None
+        return GpsMoment(gps_us, _pulse_us(beat, beat.pps_count_us), off_us + beat.read_us + PULSE_OFF_US, named.leap_s)
+
+    def pulse_words(self) -> str:
+        """How the count follows GPS, for a person."""
+        return self._gps_time.words(None if self._up is None else self._count_at(self._stamp().monotonic_us))
 
     def health(self) -> RadioHealth:
         """What the chip is like, with the evidence."""
@@ -347,6 +369,8 @@ class ChipRadio:
             "process": None if self._child is None else self._child.pid,
             "standing": None if up is None else up.standing,
             "worst_turn_ms": None if beat is None else round(beat.worst_turn_us / 1000, 1),
+            "gps_off_us": None if self._anchor is None else self._gps_time.off_us(self._count_at(now_us)),
+            "pulses_rejected": self._gps_time.rejected,
         }
 
     def _all_faults(self) -> Counter[str]:
@@ -454,7 +478,7 @@ class ChipRadio:
             counter_us=raw.counter_us,
             crc=raw.crc,
             receiver=self._setting.receiver,
-            gps_time_us=self._gps_time_us(heard.count_us),
+            gps_time_us=self._gps_time.gps_time_us(heard.count_us),
             fine_time_ns=raw.fine_time_ns,
             frequency_offset_hz=raw.frequency_offset_hz,
         )
@@ -467,16 +491,14 @@ class ChipRadio:
         self._ladder.heard()
         self._frames.put(frame)
 
-    def _gps_time_us(self, count_us: int) -> int | None:
-        gps = self._gps()
-        return None if gps is None else gps.gps_time_us + count_us - gps.count_us
-
     def _take_beat(self, beat: Beat) -> None:
         self._beat = beat
         self._dropped_below[1] = beat.dropped
         if self._up is None:
             return
         self._anchor = beat.count_us, beat.monotonic_us
+        if self._gps is not None and beat.pps_count_us is not None:
+            self._gps_time.pulse(beat.pps_count_us, _pulse_us(beat, beat.pps_count_us), self._gps())
         self._signs.beat(beat)
         self._traffic.well(beat.monotonic_us)
         verdict = judge(self._signs, self._traffic, self._neighbours, beat.monotonic_us)
@@ -502,6 +524,7 @@ class ChipRadio:
         self._up = self._last_up = up
         self._anchor = up.count_us, up.monotonic_us
         self._signs = Signs(up_us=up.monotonic_us)
+        self._gps_time.reset()
         self._next_step = ""
         if self._tuning and not self._renewing:
             self._tuning = False

@@ -198,6 +198,23 @@ RADIOS: Mapping[str, type[Table]] = {
 }
 
 
+GpsDevice = Annotated[
+    str,
+    matching(
+        r"/\S+|gpsd://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?|board",
+        'a receiver is "/dev/ttyAMA0", "gpsd://localhost:2947" or "board" for where radio.board has it',
+    ),
+]
+
+
+class GpsSettings(Table):
+    """A receiver of GPS and its sisters: time and place."""
+
+    device: GpsDevice | None = None  # None: there is none
+    baud: Annotated[int, between(1_200, 921_600)] | None = None  # None: found out
+    protocol: Literal["nmea", "ublox"] | None = None  # ublox: it is asked for UBX too; None: as the board has it
+
+
 # --- codecs, own network, console -----------------------------------------------------------------------------------
 
 
@@ -411,6 +428,7 @@ class Settings(Table):
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
     radio: Annotated[RadioSettings, Field(discriminator="type")] = VirtualRadioSettings()
+    gps: GpsSettings = GpsSettings()
     codecs: CodecsSettings = CodecsSettings()
     network: NetworkSettings = NetworkSettings()
     lns: Mapping[str, Annotated[LnsSettings, Field(discriminator="type")]] = Field(default_factory=dict)

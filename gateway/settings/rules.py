@@ -11,7 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.radio.boards import Overrides, problem_of
+from gateway.radio.boards import Overrides, has_receiver, problem_of
 from gateway.regions import REGIONS
 from gateway.settings.values import (
     ENCRYPTED_SCHEMES,
@@ -43,6 +43,7 @@ def contradictions(raw: Raw) -> Found:
     yield from _virtual(_table(raw, "radio"))
     yield from _block(raw)
     yield from _followed(raw)
+    yield from _gps(_table(raw, "gps"), _table(raw, "radio"))
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -152,6 +153,24 @@ def _followed(raw: Raw) -> Found:
         yield path, "cannot be followed: what is heard is in the configuration of the packet forwarder, not here"
     elif radio.get("type", "virtual") == "virtual" and radio.get("process") is not True:
         yield path, "can be followed by a simulated chip with process = true only"
+
+
+def _gps(gps: Raw, radio: Raw) -> Found:
+    device = gps.get("device")
+    if "device" not in gps:
+        yield from ((("gps", key), "stands without device") for key in ("baud", "protocol") if key in gps)
+    elif isinstance(device, str) and device.startswith("gpsd://"):
+        told = "gpsd speaks to the receiver; leave this out"
+        yield from ((("gps", key), told) for key in ("baud", "protocol") if key in gps)
+        port = device.removeprefix("gpsd://").rpartition("]")[2].partition(":")[2]
+        if port.isdigit() and not 1 <= int(port) <= 65_535:
+            yield ("gps", "device"), f'is "{device}"; a port is a number from 1 to 65535'
+    elif device == "board":
+        board = radio.get("board")
+        if not isinstance(board, str):
+            yield ("gps", "device"), 'is "board", and radio.board names none'
+        elif not has_receiver(board):
+            yield ("gps", "device"), f'is "board", and {board} has no receiver; name its device, "/dev/ttyUSB0"'
 
 
 def _ports(raw: Raw) -> Found:

@@ -22,6 +22,7 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    PositionSource,
     TxResult,
 )
 from gateway.wire.channel_plan import ChannelPlan, PlannedChannel
@@ -40,7 +41,7 @@ from gateway.wire.protobuf import Unreadable, decode, encode, from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import GatewayEui, Modulation, RadioFrame, Stamp
+    from gateway.model import GatewayEui, Modulation, Position, RadioFrame, Stamp
     from gateway.wire.protobuf import Message, Values
 
 LONGEST_COMMAND: Final = 64 << 10
@@ -153,7 +154,7 @@ def uplink(frame: RadioFrame, gateway_eui: GatewayEui, uplink_id: int, *, replay
     if gps_time_us is not None:
         rx_info["time_since_gps_epoch"] = gps_time_us * 1000
         if frame.gps_time_us is not None and frame.fine_time_ns is not None:
-            rx_info["fine_time_since_gps_epoch"] = gps_time_us // 1_000_000 * 1_000_000_000 + frame.fine_time_ns
+            rx_info["fine_time_since_gps_epoch"] = _fine_time_ns(gps_time_us, frame.fine_time_ns)
     if replayed:
         rx_info["metadata"] = {"buffered": "true"}
     return {
@@ -214,17 +215,18 @@ class Traffic:
         _count(self.by_status, status)
 
 
+def _fine_time_ns(gps_time_us: int, fine_time_ns: int) -> int:
+    """Nanoseconds of GPS: of all seconds that the pulse before may have begun, the one that fits the time known so far.
+
+    The two are of one moment and read at different places of the chip, so that at the turn of a second they may lie on
+    different sides of it.
+    """
+    seconds = (gps_time_us * 1000 - fine_time_ns + 500_000_000) // 1_000_000_000
+    return seconds * 1_000_000_000 + fine_time_ns
+
+
 def _count(counts: dict[Any, int], key: object) -> None:
     counts[key] = counts.get(key, 0) + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where the settings say that the antenna is."""
-
-    latitude: float
-    longitude: float
-    altitude_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ def stats(
     traffic: Traffic,
     gateway_eui: GatewayEui,
     now: Stamp,
-    location: Location | None = None,
+    position: Position | None = None,
     *,
     config_version: str = "",
     metadata: Mapping[str, str] = MappingProxyType({}),
@@ -276,15 +278,23 @@ def stats(
         "tx_packets_per_modulation": _per_modulation(traffic.emitted_by_modulation),
         "tx_packets_per_status": traffic.by_status,
     }
-    if location is not None:
-        values["location"] = {
-            "latitude": location.latitude,
-            "longitude": location.longitude,
-            "altitude": location.altitude_m,
-            "source": "CONFIG",
-        }
+    if position is not None:
+        values["location"] = location(position)
     if duty_cycles is not None and duty_cycles.bands:
         values["duty_cycle_stats"] = _duty_cycle_values(duty_cycles)
+    return values
+
+
+def location(position: Position) -> Values:
+    """A `Location`."""
+    values: Values = {
+        "latitude": position.latitude,
+        "longitude": position.longitude,
+        "altitude": position.altitude_m or 0.0,
+        "source": "GPS" if position.source is PositionSource.GPS else "CONFIG",
+    }
+    if position.accuracy_m is not None:
+        values["accuracy"] = position.accuracy_m
     return values
 
 
@@ -494,7 +504,6 @@ __all__ = [  # with what the messages are called by
     "Downlink",
     "DutyCycles",
     "Impossible",
-    "Location",
     "Marshaler",
     "Traffic",
     "Unreadable",

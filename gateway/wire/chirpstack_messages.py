@@ -54,6 +54,7 @@ _LOCATION: Final = Message(
     Field("longitude", 2, Kind.DOUBLE),
     Field("altitude", 3, Kind.DOUBLE),
     Field("source", 4, Kind.ENUM, words=_words(("UNKNOWN", "GPS", "CONFIG"))),
+    Field("accuracy", 5, Kind.FLOAT),
 )
 
 # --- up -------------------------------------------------------------------------------------------------------------

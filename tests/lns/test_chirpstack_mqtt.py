@@ -24,6 +24,8 @@ from gateway.model import (
     GatewayEui,
     Immediately,
     Lora,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -39,7 +41,6 @@ from gateway.wire.chirpstack import (
     BandLoad,
     Context,
     DutyCycles,
-    Location,
     Marshaler,
     read,
 )
@@ -157,9 +158,10 @@ def gateway_at(
     radio: Radio | None = None,
     listening: Listening | None = None,
     airtime: Callable[[], DutyCycles | None] = lambda: None,
+    place: Position | None = None,
     **options: Any,
 ) -> Gateway:
-    clock, radio, ears = Clock(), radio or Radio(), Reception(lambda: "sx1302")
+    clock, radio, ears = Clock(), radio or Radio(), Reception(lambda: "sx1302", lambda: place)
     settings = ChirpstackMqttSettings("city", broker.url, EUI, **options)
     server = ChirpstackMqttServer(settings, radio.carry, clock, ears, listening=listening, airtime=airtime)
     return Gateway(server, clock, radio, ears)
@@ -246,8 +248,8 @@ async def test_damaged_frames_stay_here(mosquitto):
 
 
 async def test_statistics_count_since_the_last_ones(mosquitto):
-    where = Location(52.5, 13.25, 40)
-    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), stats_interval_s=0.3, location=where)
+    where = Position(52.5, 13.25, 40, PositionSource.GPS, 2.5)
+    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), place=where, stats_interval_s=0.3)
     async with Collector(mosquitto) as city, running(gateway):
         await city.until(lambda heard: of(heard, "event/stats"))
         for _ in range(3):
@@ -263,7 +265,13 @@ async def test_statistics_count_since_the_last_ones(mosquitto):
     assert total == dict(zip(_COUNTED, (5, 3, 1, 1), strict=True))
     assert sum(each.get("rx_packets_per_frequency", {}).get(868_100_000, 0) for each in told) == 3
     assert [each["tx_packets_per_status"] for each in told if "tx_packets_per_status" in each] == [{"OK": 1}]
-    assert told[-1]["location"] == {"latitude": 52.5, "longitude": 13.25, "altitude": 40.0, "source": "CONFIG"}
+    assert told[-1]["location"] == {
+        "latitude": 52.5,
+        "longitude": 13.25,
+        "altitude": 40.0,
+        "source": "GPS",
+        "accuracy": 2.5,
+    }
     assert told[-1]["time"] == 1_795_428_000_000_000_000
 
 

@@ -49,6 +49,7 @@ class ScriptedChip:
             always = number.endswith("!")
             self._faults[call, int(number.rstrip("!") or 1)] = what, always, entry
         self._calls = Counter()
+        self._pps_us = options.get("pps_us")
         self._begun_us = now_us()
         self._frozen_us = None
         self._emission = None
@@ -180,7 +181,11 @@ class ScriptedChip:
         return self._counter() if self._frozen_us is None else self._frozen_us
 
     def pps_counter_us(self):
-        return None
+        """The counter at the last pulse; pulses come when this clock shows whole seconds, and `pps_us` more."""
+        if self._pps_us is None:
+            return None
+        at_us = (now_us() - self._pps_us) // 1_000_000 * 1_000_000 + self._pps_us
+        return (at_us - self._begun_us) % TURN if at_us > self._begun_us else None
 
     def temperature_c(self):
         return 31.5

@@ -38,6 +38,4 @@ async def story(city):
         await city.until(420)
         readings = [reading for _, reading in home.seen.readings]
     moving.cancel()
-    city.used_hz = [
-        {reading.frequency_hz for reading in part} for part in (readings[:asked], readings[told:])
-    ]
+    city.used_hz = [{reading.frequency_hz for reading in part} for part in (readings[:asked], readings[told:])]

@@ -20,6 +20,8 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -35,7 +37,6 @@ from gateway.wire.chirpstack import (
     Context,
     DutyCycles,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -192,6 +193,19 @@ def test_a_frame_from_the_backlog_is_marked_and_so_is_its_answer():
     assert Context.read(rx_info["context"], "") == Context(0xD15A2FC3, "0016c001ff10a235", replayed=True)
 
 
+@pytest.mark.parametrize(
+    ("gps_us", "fine_ns", "told_ns"),
+    [
+        (1_479_463_218_123_456, 123_456_789, 1_479_463_218_123_456_789),
+        (1_479_463_219_000_000, 999_999_300, 1_479_463_218_999_999_300),  # a microsecond past the turn, and before it
+        (1_479_463_218_999_999, 200, 1_479_463_219_000_000_200),
+    ],
+)
+def test_a_fine_time_is_of_the_second_that_fits_it(gps_us, fine_ns, told_ns):
+    rx_info = uplink(replace(FRAME, gps_time_us=gps_us, fine_time_ns=fine_ns), EUI, 1)["rx_info"]
+    assert rx_info["fine_time_since_gps_epoch"] == told_ns
+
+
 def test_a_frame_from_the_backlog_has_gps_time_or_does_not_go():
     # The pair of times is that of test_an_uplink_in_json_is_what_the_mapping_says: 18 leap seconds apart.
     without = replace(FRAME, gps_time_us=None, fine_time_ns=None)
@@ -239,7 +253,7 @@ def test_statistics_are_what_generated_code_writes():
     rx2 = DownlinkRequest("", b"", "", Immediately(), 869_525_000, Lora(12, 125_000, "4/5"), 27)
     traffic.sent(rx2)
     now = Stamp(1_795_428_030_000_000, TimeQuality.NTP, 1, "boot", 77)
-    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Location(52.5, 13.25, 40))) == STATS
+    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Position(52.5, 13.25, 40, PositionSource.SETTINGS))) == STATS
     undated = stats(traffic, EUI, replace(now, quality=TimeQuality.UNSYNCED))
     assert "time" not in decode(GATEWAY_STATS, encode(GATEWAY_STATS, undated))
 

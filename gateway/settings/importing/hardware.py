@@ -235,6 +235,8 @@ def _leave_rest(draft: Draft, hardware: Hardware, why: str, *, each: bool = Fals
             draft.take(key)  # switched off there, and not done here
         elif key is not None and each and "beacon" in str(key):
             draft.leave(key, "cannot be taken over: class B beacons are not sent")
+        elif key is not None and each and key.path[-1] == "gps_tty_path":
+            draft.read(key, ("gps", "device"), _device)
         elif key is not None and each and key is not hardware.model:
             draft.leave(key, "has no counterpart in the settings")
         else:
