@@ -33,7 +33,7 @@ from gateway.wire.http_answer import Answer
 from gateway.wire.ngsi_v2 import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.delivery.ngsi_holdings import Attributes, Key, Parcel, Plan
     from gateway.model import GatewayEui, Record
@@ -67,7 +67,7 @@ class NgsiV2Destination:
     rules: Rules = field(default_factory=Rules)
     batch: int = 100  # readings in a request
     history_url: str | None = None  # of a store that takes notifications: QuantumLeap, Cygnus
-    position: tuple[float, float] | None = None  # of the gateway: longitude, latitude
+    position: Callable[[], tuple[float, float] | None] = lambda: None  # of the gateway: longitude, latitude
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 30.0
 

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.model import AtCounter, DownlinkRequest, Immediately, TxResult
-from gateway.radio.chip import ChipTrouble, ChipTx, Examination, Reset, TroubleKind, TxState, Unsent
+from gateway.radio.chip import ChipTrouble, ChipTx, Examination, OnPps, Reset, TroubleKind, TxState, Unsent
 from gateway.radio.pipe import Beat, Decoder, Heard, PipeFault, Send, Setup, encode
 from gateway.simulator.real_time import boottime_us
 
@@ -51,6 +51,8 @@ class Ask(IntEnum):
     EXAMINE = 8
     RESET = 9
     STOP = 10
+    PPS = 11
+    SEND_ON_PPS = 12
 
 
 class _Answer(IntEnum):
@@ -95,9 +97,7 @@ class SharedChip:
 
     def send(self, tx: ChipTx) -> Unsent | None:
         """Take it for its time."""
-        if not isinstance(tx.when, AtCounter | Immediately):
-            return Unsent(TxResult.GPS_UNLOCKED, "this radio has no pulse per second")
-        ask = Ask.SEND if isinstance(tx.when, AtCounter) else Ask.SEND_NOW
+        ask = {AtCounter: Ask.SEND, Immediately: Ask.SEND_NOW, OnPps: Ask.SEND_ON_PPS}[type(tx.when)]
         start_us = tx.when.counter_us if isinstance(tx.when, AtCounter) else 0
         answer = self._ask(ask, encode(Send(0, start_us, 0, _request(tx))))
         if not answer:
@@ -119,8 +119,9 @@ class SharedChip:
         return int(counter_us)
 
     def pps_counter_us(self) -> int | None:
-        """None: nobody gives this air a pulse."""
-        return None
+        """The counter at the last edge of the pulse, which comes with the seconds of the clock on the wall."""
+        answer = self._ask(Ask.PPS)
+        return int(_COUNTER.unpack(answer)[0]) if answer else None
 
     def temperature_c(self) -> float | None:
         """What the keeper of the air says."""
@@ -210,8 +211,8 @@ def _answer(chip: Chip, ask: Ask, body: bytes) -> bytes:  # noqa: C901 - one cas
             chip.start(_one(body, Setup).plan)
         case Ask.RECEIVE:
             told = b"".join(encode(Heard(frame, frame.counter_us, 0)) for frame in chip.receive())
-        case Ask.SEND | Ask.SEND_NOW:
-            unsent = chip.send(_tx(_one(body, Send), now=ask is Ask.SEND_NOW))
+        case Ask.SEND | Ask.SEND_NOW | Ask.SEND_ON_PPS:
+            unsent = chip.send(_tx(_one(body, Send), ask))
             if unsent is not None:
                 return bytes((_Answer.UNSENT,)) + f"{unsent.result} {unsent.detail}".encode()
         case Ask.ABORT:
@@ -220,6 +221,9 @@ def _answer(chip: Chip, ask: Ask, body: bytes) -> bytes:  # noqa: C901 - one cas
             told = bytes((chip.tx_status(),))
         case Ask.COUNTER:
             told = _COUNTER.pack(chip.counter_us())
+        case Ask.PPS:
+            pps_us = chip.pps_counter_us()
+            told = b"" if pps_us is None else _COUNTER.pack(pps_us)
         case Ask.EXAMINE:
             told = encode(Beat(0, 0, 0, 0, 0, 0, 0, 0, chip.examine()))
         case Ask.RESET:
@@ -236,11 +240,13 @@ def _one(body: bytes, kind: type[_Message]) -> _Message:
     return messages[0]
 
 
-def _tx(send: Send, *, now: bool) -> ChipTx:
+def _tx(send: Send, ask: Ask) -> ChipTx:
     request = send.request
+    others: Mapping[Ask, Immediately | OnPps] = {Ask.SEND_NOW: Immediately(), Ask.SEND_ON_PPS: OnPps.NEXT}
+    assert isinstance(request.timing, AtCounter)
     return ChipTx(
         phy=request.phy,
-        when=Immediately() if now else request.timing,  # type: ignore[arg-type]
+        when=others.get(ask, request.timing),
         frequency_hz=request.frequency_hz,
         modulation=request.modulation,
         power_dbm=request.power_dbm_eirp,

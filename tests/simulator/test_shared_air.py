@@ -99,7 +99,17 @@ def test_its_counter_shows_what_it_showed_when_it_was_asked(chip, clock):
     clock[0] += 123_456
     assert chip.counter_us() == 123_456
     assert chip.examine().version == 0x10
-    assert (chip.temperature_c(), chip.pps_counter_us(), chip.eui()) == (25.0, None, None)
+    assert (chip.temperature_c(), chip.eui()) == (25.0, None)
+
+
+def test_its_pulse_comes_with_the_seconds_and_starts_what_waits_for_it(chip, keeper, clock):
+    clock[0] += 1_500_000
+    pulse_us = chip.pps_counter_us()
+    assert pulse_us is not None
+    assert 500_000 < pulse_us <= 1_500_000 == chip.counter_us()
+    assert chip.send(downlink(when=OnPps.NEXT)) is None
+    clock[0] += 1_000_000
+    assert chip.tx_status() is not TxState.SCHEDULED
 
 
 def test_a_downlink_starts_on_its_microsecond_and_can_be_aborted(chip, keeper, clock):
@@ -130,9 +140,6 @@ def test_what_it_does_not_send_is_said_as_by_any_chip(chip):
     refused = chip.send(downlink(frequency_hz=915_000_000))
     assert isinstance(refused, Unsent)
     assert (refused.result, "EU868" in refused.detail) == (TxResult.TX_FREQ, True)
-    pulse = chip.send(downlink(when=OnPps.NEXT))
-    assert isinstance(pulse, Unsent)
-    assert pulse.result is TxResult.GPS_UNLOCKED
 
 
 def trouble(call):
