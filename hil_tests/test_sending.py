@@ -164,7 +164,8 @@ def test_it_sends_as_loud_as_asked(running: Bench, measured: Measure, figures: F
               diagonal=True, note="The modems' own RSSI is part of it: some 3 dB from one to the next.")
     )  # fmt: skip
     assert len(points) == len(asked) * rounds
-    assert abs(error_db) <= (3.0 if running.file.is_virtual else 8.0)
+    # On the virtual bench each frame fades by 2 dB; on a real one the modems' own RSSI is part of it.
+    assert abs(error_db) <= (1.0 + 6 / len(points) ** 0.5 if running.file.is_virtual else 8.0)
 
 
 def test_the_law_holds_whoever_asks(running: Bench, figures: Figures) -> None:
