@@ -242,6 +242,7 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, 
             rules=_rules(settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
+            mark_for_s=settings.mark_for.total_seconds() if settings.copies == "first" else None,
             position=_position(settings, gateway),
         )
     )
@@ -345,16 +346,21 @@ STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
+    served = manners(settings, gateway_eui)
     return [
-        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
+        (SINKS[one.type](name, one, settings.gateway, gateway_eui), served[name]) for name, one in settings.sink.items()
     ]
 
 
-def manners(settings: SinkSettings) -> Manners:
-    """How a destination wants to be served.
+def manners(settings: Settings, gateway_eui: GatewayEui) -> Mapping[str, Manners]:
+    """How each destination wants to be served."""
+    # What a device's tag may call this gateway.
+    homes = frozenset({str(gateway_eui), settings.gateway.name.strip().lower()})
+    return {name: _manners(one, homes) for name, one in settings.sink.items()}
 
-    Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
-    """
+
+def _manners(settings: SinkSettings, homes: frozenset[str]) -> Manners:
+    # Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
     in_flight = settings.in_flight
     if "in_flight" not in settings.model_fields_set:
         in_flight = max(in_flight, 2 * getattr(settings, "batch", 0))
@@ -364,6 +370,7 @@ def manners(settings: SinkSettings) -> Manners:
         backlog_delay_s=settings.backlog_delay.total_seconds(),
         in_flight=in_flight,
         only_tags=settings.only_tags,
+        homes=homes if settings.copies == "home" else None,
     )
 
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.delivery.ngsi_broker import one_for_each, parcels_of
 from gateway.delivery.ngsi_holdings import by_entity
+from gateway.delivery.ngsi_marks import MAY_NOT_READ
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire.fiware_models import gateway_observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Update
+    from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Plan, Update
     from gateway.model import GatewayEui, Record
     from gateway.wire.ngsi import Observation
 
@@ -78,12 +79,15 @@ class NgsiLink(ABC):
         *,
         batch: int,
         position: tuple[float, float] | None,
+        alone: bool = True,
     ) -> None:
+        """`alone`: nobody else writes to the same entities."""
         self.name = name
         self._gateway_eui = gateway_eui
         self._standing = standing
         self._batch = batch
         self._position = position
+        self._alone = alone
         self._turn = asyncio.Lock()  # one request in flight: more would overtake each other
         self._proven = False  # whether this broker has a database: without one Orion shows nothing, and says 200
 
@@ -96,12 +100,15 @@ class NgsiLink(ABC):
         """
         async with self._turn:
             parcels, refusals = parcels_of(batch, self._updates)
-            names = {record.position: record.record_id for record in batch}
+            kept = {record.position: record for record in batch}
             done: list[int] = []
             try:
                 for start in range(0, len(parcels), self._batch):
                     part = parcels[start : start + self._batch]
-                    refusals += await self._send(part, names[part[0].position])
+                    claimed = await self._claimed([kept[parcel.position] for parcel in part])
+                    ours = [parcel for parcel in part if parcel.position in claimed]
+                    if ours:
+                        refusals += await self._send(ours, kept[ours[0].position].record_id)
                     done += [parcel.position for parcel in part]
             except SinkUnavailable as reason:
                 refused = {refusal.position for refusal in refusals}
@@ -144,6 +151,10 @@ class NgsiLink(ABC):
             log.debug("sink %s: could not say that it is offline: %s", self.name, reason)
 
     # --- what each version has its own words for
+
+    async def _claimed(self, records: Sequence[Record]) -> set[int]:
+        """The positions that are ours to deliver, not another gateway's."""
+        return {record.position for record in records}
 
     @abstractmethod
     def _updates(self, record: Record) -> Sequence[Update]:
@@ -190,7 +201,8 @@ class NgsiLink(ABC):
         standing, holdings = self._standing, self._standing.holdings
         doubted = [one for one in parcels if not standing.started or one.position in standing.unclear]
         keys = {update.key for parcel in doubted for update in parcel.updates}
-        keys |= {key for parcel in parcels for update in parcel.updates if (key := update.key) not in holdings}
+        said = {update.key for parcel in parcels for update in parcel.updates}
+        keys |= {key for key in said if not self._alone or key not in holdings}
         shown = await self._shown(sorted(keys))
         taken = holdings.taken(doubted, shown)
         for key in keys & shown.keys():
@@ -205,6 +217,9 @@ class NgsiLink(ABC):
         if not keys or not self._standing.readable:
             return {}
         shown = await self._read(keys)
+        if not self._standing.readable and not self._alone:
+            self._standing.readable = True  # until somebody lets us
+            raise SinkUnavailable(f"{self.name}: {MAY_NOT_READ}", alert=True)
         missing = [key for key in keys if key not in shown]
         if missing and not self._proven:
             await self._prove()
@@ -251,6 +266,11 @@ class NgsiLink(ABC):
             "gets them with: lorawan-gateway sink resend %s --from T --to T", self.name, self.name,
         )  # fmt: skip
         await self._mend(holdings.keys())
+
+    def _written(self, plans: Sequence[Plan]) -> None:
+        """Where somebody else may have written between our reading and our writing, it is looked at again later."""
+        if not self._alone:
+            self._standing.suspect(plan.key for plan in plans)
 
     async def _look_after_suspects(self) -> None:
         """A request that was given up may still be carried out, minutes later, and undo what came after it."""

@@ -146,6 +146,9 @@ class Verdict(Enum):
     LATER = "later"  # says nothing of what was sent: overload, permission, a proxy, something that is no Orion
 
 
+NO_READING: Final = frozenset({400, 403, 404, 405, 501})
+"""Answers to `POST /v2/op/query` of somebody on the way who does not let it through."""
+
 _REFUSALS: Final = frozenset({400, 409, 422})
 _SECOND_PLACE: Final = "NoResourcesAvailable"  # 413 too, but about a second location of one entity
 
@@ -192,6 +195,44 @@ def error_of(answer: Answer) -> str:
 def update_bytes(entities: Sequence[Json]) -> bytes:
     """The body of `POST /v2/op/update` that creates what is not there and touches nothing that is not named."""
     return json_bytes({"actionType": "append", "entities": entities})
+
+
+MARK: Final = "LoraFrameMark"
+"""The type of the entities by which gateways settle who delivers a frame."""
+
+_OWNER: Final = "gatewayEui"
+_MARK_ID: Final = f"urn:ngsi-ld:{MARK}:"
+
+
+def marks_bytes(frame_ids: Sequence[str], owner: str, expires_ms: int) -> bytes:
+    """The body of `POST /v2/op/update` that marks frames, and leaves marks alone that are there.
+
+    Each entity of it is an operation of its own, and an attribute that is there already an error (NGSI-v2,
+    "appendStrict"). Orion forgets them at their `dateExpires` (1.15 and later).
+    """
+    said = {
+        _OWNER: {"type": "Text", "value": owner},
+        "dateExpires": {"type": "DateTime", "value": date_text(expires_ms)},
+    }
+    marks = [{"id": mark_id(frame_id), "type": MARK, **said} for frame_id in frame_ids]
+    return json_bytes({"actionType": "appendStrict", "entities": marks})
+
+
+def mark_id(frame_id: str) -> str:
+    """The id of a frame's mark."""
+    return _MARK_ID + escape_name(frame_id)
+
+
+def frame_of_mark(entity_id: str) -> str:
+    """The frame that a mark is of."""
+    return unescape(entity_id.removeprefix(_MARK_ID))
+
+
+def owner_of(mark: Mapping[str, Any]) -> str | None:
+    """Who made a mark."""
+    owner = mark.get(_OWNER)
+    value = owner.get("value") if isinstance(owner, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def query_bytes(keys: Sequence[tuple[str, str]]) -> bytes:
