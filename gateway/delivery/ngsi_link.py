@@ -207,6 +207,7 @@ class NgsiLink(ABC):
         taken = holdings.taken(doubted, shown)
         for key in keys & shown.keys():
             holdings.keep(key, holdings.newest(holdings.get(key) or {}, shown[key]))
+        await self._make_good({update.key for one in parcels if one.position in taken for update in one.updates}, shown)
         return by_entity(update for one in parcels if one.position not in taken for update in one.updates), shown
 
     async def _shown(self, keys: Sequence[Key]) -> dict[Key, Attributes]:
@@ -278,6 +279,15 @@ class NgsiLink(ABC):
         if suspects and self._standing.readable:
             await self._mend([*suspects], missing=False)
         self._standing.suspects = {key: until_s for key, until_s in suspects.items() if until_s > now_s}
+
+    async def _make_good(self, keys: Iterable[Key], shown: Mapping[Key, Attributes]) -> None:
+        """A broker took what was late, and then perhaps not what had to follow so that the state stays what it was."""
+        holdings = self._standing.holdings
+        lost = {
+            key: mending for key in keys if key in shown and (mending := holdings.mending(key, shown[key]))
+        }  # fmt: skip
+        if lost:
+            await self._put(lost)
 
     async def _mend(self, keys: Sequence[Key], *, missing: bool = True) -> None:
         holdings = self._standing.holdings

@@ -134,6 +134,29 @@ async def test_an_older_attribute_that_nobody_sent_since_is_still_the_newest(bro
     assert room["dateObserved"]["value"]["@value"] == "2026-11-23T09:15:02.123Z"
 
 
+@pytest.mark.parametrize("lost", range(1, 6))
+async def test_an_answer_lost_while_late_values_are_written_leaves_the_newest_standing(broker, lost):
+    broker.temporal = False
+    # The second has a level from before the first; the third was heard before the second.
+    batch = [
+        level(1, 50, 50),
+        reading_of(2, 60, ("fill_level", 10, "%", 5), ("temperature", 3, "°C")),
+        level(3, 40, 40),
+    ]
+    upserts = []
+
+    def lose_one(request: web.Request) -> str | None:
+        upserts.append(request.path.endswith("/upsert") and "lorawan-gateway" not in str(broker.requests[-1][3]))
+        return "lost" if upserts[-1] and sum(upserts) == lost else None
+
+    broker.always = lose_one
+    carrier = Carrier(size=1)
+    await carrier.carry(sink_at(broker), batch)
+    assert len(carrier.reasons) == 1
+    assert level_of(broker) == 0.5
+    assert broker.entities[DEVICE]["dateLastValueReported"]["value"]["@value"] == "2026-11-23T09:15:02.123Z"
+
+
 async def test_a_broker_that_cannot_be_asked_for_many_is_asked_for_each(broker):
     broker.queries = False
     await deliver(sink_at(broker), [level(1, 120, 60)])
