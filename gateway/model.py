@@ -528,6 +528,7 @@ class TxReport:
     ref: str
     result: TxResult
     detail: str = ""
+    against: str = ""  # of COLLISION_PACKET: the `ref` of the transmission that is in the way, if it is known
 
 
 # --- what happens to devices ----------------------------------------------------------------------------------------

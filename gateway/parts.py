@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.errors import UsageError
+from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
     from gateway.delivery.mqtt import Words
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.sink import Sink
+    from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
-    from gateway.lns.server import Carry, NetworkServer, Reception
+    from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         ChirpstackMqttLnsSettings,
         FileSinkSettings,
         GatewaySettings,
+        LibloragwRadioSettings,
         Lns,
         LnsSettings,
         MqttSinkSettings,
@@ -59,13 +64,14 @@ if TYPE_CHECKING:
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
+    Channels = Sequence[int] | None  # Hz, beyond those of the region; None: the usual ones
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
 def _packet_forwarder(
-    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Channels
 ) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
@@ -74,8 +80,10 @@ def _packet_forwarder(
 
 
 def _virtual(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
 ) -> Concentrator:
+    if settings.process:
+        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
     from gateway.radio.virtual import VirtualRadio
 
     return VirtualRadio(
@@ -94,9 +102,61 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
     return load_scenario(settings.scenario)
 
 
-RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters], Concentrator]] = {
+def _virtual_in_process(
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+) -> Concentrator:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+    from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
+
+    setting = ChipSetting(
+        type="virtual",
+        driver=DRIVER,
+        plan=plan_of(region, extra_hz=extra),
+        options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
+        receiver="virtual",
+        realtime=False,
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=ANTENNA_GAIN_DBI), stamp=now)
+
+
+DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
+"""Which function of which module makes the chip; the radio process imports it, the daemon never does."""
+
+
+def _chip(
+    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
+) -> ChipRadio:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+
+    told = _told_of_the_board(settings, region)
+    setting = ChipSetting(
+        type=settings.type,
+        driver=DRIVERS[settings.type],
+        plan=plan_of(region, extra_hz=extra, block=settings.block),
+        options=lambda: told,
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
+
+
+def _told_of_the_board(settings: LibloragwRadioSettings, region: Region) -> Mapping[str, str | float]:
+    """What a driver is told of its board: the settings by their own names, `tx_gains` as words of one text."""
+    told: dict[str, str | float] = {"region": region.name, "library": str(settings.library), "gpio": settings.gpio}
+    for name in ("board", "spi", "usb", "reset", "power", "sx1261_reset", "sx1261", "i2c", "temperature_sensor"):
+        if (value := getattr(settings, name)) is not None:
+            told[name] = str(value)
+    if settings.rssi_offset_db is not None:
+        told["rssi_offset_db"] = settings.rssi_offset_db
+    if settings.tx_gains:
+        told["tx_gains"] = " ".join(settings.tx_gains)
+    return told
+
+
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
+    "libloragw": _chip,
 }
 
 
@@ -106,7 +166,18 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     `f_cnt_up` are the counters that simulated devices go on from.
     """
     region = region_named(settings.gateway.region)
-    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
+
+
+async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
+    """The number of the concentrator, which is started for that; None where the radio is no chip or has no number."""
+    if settings.radio.type != "libloragw":
+        return None
+    from gateway.radio.duty_cycle import AirtimeLedger
+
+    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, ())
+    async with radio:
+        return radio.eui
 
 
 def residents(settings: Settings) -> Sequence[NewDevice]:
@@ -384,9 +455,14 @@ class Site:
     gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
-    carry: Carry
+    carrier: Carrier
     now: Now
     reception: Reception
+    onlooker: Onlooker = NOBODY
+
+    def carry_for(self, name: str) -> Carry:
+        """The way to the radio of the network server of this name."""
+        return partial(self.carrier, asker=name)
 
 
 def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> NetworkServer:
@@ -405,9 +481,10 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             longitude=site.gateway.longitude,
             altitude_m=site.gateway.altitude_m,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        site.onlooker,
     )
 
 
@@ -427,10 +504,11 @@ def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -
             token_file=_file(settings.token_file),
             downlinks=settings.downlinks,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
         site.gateway_eui,
+        site.onlooker,
     )
 
 
@@ -455,9 +533,10 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             key_file=_file(settings.key_file),
             location=_location(site.gateway),
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        onlooker=site.onlooker,
     )
 
 
@@ -477,10 +556,15 @@ LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
 
 
 def lns(
-    settings: Settings, gateway_eui: GatewayEui, carry: Carry, now: Now, reception: Reception
+    settings: Settings,
+    gateway_eui: GatewayEui,
+    carrier: Carrier,
+    now: Now,
+    reception: Reception,
+    onlooker: Onlooker = NOBODY,
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
+    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

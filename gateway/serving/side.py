@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.downlink import DownlinkLine
+from gateway.journal import NOBODY
 from gateway.model import Joined
 from gateway.serving.desk import DownlinkDesk
 from gateway.serving.joining import Joining
@@ -20,6 +21,7 @@ from gateway.wire.own_json import join_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from gateway.journal import Onlooker
     from gateway.model import DevAddr, DevEui, Device, GatewayEui, RadioFrame, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
@@ -44,6 +46,7 @@ class NetworkSide:
         plan: NetworkPlan,
         net_id: int,
         now: Callable[[], Stamp],
+        onlooker: Onlooker = NOBODY,
         *,
         answers: bool,
     ) -> None:
@@ -51,7 +54,7 @@ class NetworkSide:
         self._gateway_eui = gateway_eui
         self.answers = answers
         self.mailbox = Mailbox(store, now)
-        self.line = DownlinkLine(radio)
+        self.line = DownlinkLine(radio, onlooker)
         self._queue = DownlinkQueue(store, now, told=self.mailbox.result, stirred=self._stirred)
         self.desk = DownlinkDesk(self._queue, encoder, store.device, region, now, answers=answers)
         self.server = NetworkServer(

@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.radio.boards import Overrides, problem_of
 from gateway.regions import REGIONS
 from gateway.settings.values import (
     ENCRYPTED_SCHEMES,
@@ -38,6 +39,9 @@ def contradictions(raw: Raw) -> Found:
     """Key and sentence for all that does not go together."""
     yield from _position(_table(raw, "gateway"))
     yield from _chip(_table(raw, "radio"))
+    yield from _board(_table(raw, "radio"), _table(raw, "gateway"))
+    yield from _virtual(_table(raw, "radio"))
+    yield from _block(raw)
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -90,6 +94,43 @@ def _chip(radio: Raw) -> Found:
             yield ("radio", "board"), 'is missing, for example "rak2287"; or name spi or usb, and reset'
         elif "spi" in radio and "reset" not in radio:
             yield ("radio", "reset"), 'is missing, for example "pinctrl-bcm2711:17"; or name a board'
+
+
+def _board(radio: Raw, gateway: Raw) -> Found:
+    """What is wrong with the board of the table, or with what is said differently of it."""
+    name, region = radio.get("board"), gateway.get("region", "EU868")
+    bus = [key for key in ("spi", "usb") if key in radio]
+    if radio.get("type") not in {"libloragw", "sx1302"} or region not in REGIONS or len(bus) > 1:
+        return
+    if not isinstance(name, str) and not bus:
+        return
+    told = {key: value for key, value in radio.items() if isinstance(value, str | float | int)}
+    gains = radio.get("tx_gains")
+    if isinstance(gains, list) and all(isinstance(gain, str) for gain in gains):
+        told["tx_gains"] = " ".join(gains)
+    try:
+        found = problem_of(name, region, Overrides.of(told))
+    except (TypeError, AttributeError):
+        return  # values of another kind, which are reported elsewhere
+    if found is not None:
+        key, text = found
+        yield ("radio", key if key in radio else "board" if "board" in radio else "type"), text
+
+
+def _virtual(radio: Raw) -> Found:
+    if radio.get("type") == "virtual" and radio.get("process") is True and radio.get("speed", 1) != 1:
+        yield ("radio", "speed"), "has to be 1 in a process of its own, which goes with the clock on the wall"
+
+
+def _block(raw: Raw) -> Found:
+    radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
+    if radio.get("type") not in {"libloragw", "sx1302"} or region is None:
+        return
+    if region.fixed_plan and "block" not in radio:
+        yield (
+            ("radio", "block"),
+            f"is missing: of {region.name}, a chip hears one block of eight channels, for example 2",
+        )
 
 
 def _ports(raw: Raw) -> Found:

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ngsi_ld_json import JSON
+from test_ngsi_ld import JSON
 
 from gateway.wire.http_answer import Answer
 from gateway.wire.ngsi_v2 import (
