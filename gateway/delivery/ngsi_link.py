@@ -46,6 +46,7 @@ class Standing:
 
     holdings: Holdings
     most_bytes: int
+    heaviest: int = 0  # bytes of a record in a request, at most so far
     suspects: dict[Key, float] = field(default_factory=dict)  # in requests without answer: until when to look after
     stumbles: dict[int, int] = field(default_factory=dict)  # first position of a request: how often the broker failed
     started: bool = False  # before, another life of this gateway may have sent what comes first
@@ -99,23 +100,42 @@ class NgsiLink(ABC):
         SinkUnavailable when it, its database, its proxy or our login is in the way, and when there was no answer.
         """
         async with self._turn:
-            parcels, refusals = parcels_of(batch, self._updates)
-            kept = {record.position: record for record in batch}
+            refusals: list[Refusal] = []
             done: list[int] = []
+            part, rest = self._cut(batch)
+            written = parcels_of(part, self._updates)
             try:
-                for start in range(0, len(parcels), self._batch):
-                    part = parcels[start : start + self._batch]
-                    claimed = await self._claimed([kept[parcel.position] for parcel in part])
-                    ours = [parcel for parcel in part if parcel.position in claimed]
-                    if ours:
-                        refusals += await self._send(ours, kept[ours[0].position].record_id)
-                    done += [parcel.position for parcel in part]
+                while part:
+                    following, rest = self._cut(rest)
+                    # What comes next is written while the broker works.
+                    writing = asyncio.ensure_future(asyncio.to_thread(parcels_of, following, self._updates))
+                    try:
+                        parcels, unwritten = written
+                        refusals += [*unwritten, *await self._deliver(part, parcels)]
+                        done += [record.position for record in part]
+                        part, written = following, await writing
+                    finally:
+                        writing.cancel()
             except SinkUnavailable as reason:
                 refused = {refusal.position for refusal in refusals}
                 reason.acknowledged = tuple(position for position in done if position not in refused)
                 raise
             self._standing.started = True
             return one_for_each(refusals)
+
+    async def _deliver(self, records: Sequence[Record], parcels: Sequence[Parcel]) -> list[Refusal]:
+        claimed = await self._claimed(records)
+        ours = [parcel for parcel in parcels if parcel.position in claimed]
+        if not ours:
+            return []
+        return await self._send(ours, next(one.record_id for one in records if one.position == ours[0].position))
+
+    def _cut(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """As many as make a request that is not too large, and the rest."""
+        standing = self._standing
+        fit = standing.most_bytes * 4 // 5 // standing.heaviest if standing.heaviest else self._batch
+        count = min(self._batch, max(fit, 1))
+        return records[:count], records[count:]
 
     async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:  # noqa: ARG002
         """Keep the gateway's own Device up to date with a "status"; a broker has no place for other facts.

@@ -34,6 +34,7 @@ from gateway.wire import ngsi_v2
 from gateway.wire.fiware_models import Rules, observations
 from gateway.wire.http_answer import Answer
 from gateway.wire.ngsi_v2 import Verdict
+from gateway.wire.own_json import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -51,7 +52,6 @@ _NOT_FOUND: Final = 404
 _NO_READING: Final = frozenset({403, 405, 501})
 
 _NOTHING_TO_SAY: Final = Answer(204)
-_TOO_MUCH_TO_SAY: Final = Answer(413)
 
 WORDS: Final = Words(ngsi_v2.time_of, ngsi_v2.entity_time)
 
@@ -165,14 +165,21 @@ class NgsiV2Link(NgsiLink):
         """Send these until each is taken or refused. `stumbling`: a failing broker says the same of them as before."""
         positions = {parcel.position for parcel in parcels}
         plans = await self._plans(parcels)
-        self._standing.unclear |= positions
         parts = halves(parcels)
-        answer, verdict = await self._write(plans, name, divisible=bool(parts))
+        written = {plan.key: [json_bytes(_entity(plan.key, sent)) for sent in plan.sent] for plan in plans}
+        entities = [entity for several in written.values() for entity in several]
+        body = ngsi_v2.update_bytes(entities) if entities else b""
+        self._standing.heaviest = max(self._standing.heaviest, len(body) // len(parcels))
+        if parts and len(body) > self._standing.most_bytes:
+            return [refusal for part in parts for refusal in await self._send(part, name, stumbling=stumbling)]
+        self._standing.unclear |= positions
+        answer, verdict = await self._write(plans, body, name)
         if verdict is Verdict.TAKEN:
             answer, verdict = await self._tell_history(plans)
         if verdict is Verdict.TAKEN:
             for plan in plans:
-                self._standing.holdings.keep(plan.key, plan.holds)
+                is_last = plan.sent and plan.sent[-1] is plan.holds
+                self._standing.holdings.keep(plan.key, plan.holds, written[plan.key][-1] if is_last else None)
             self._written(plans)
             self._standing.stumbles.clear()
             self._standing.unclear -= positions
@@ -196,14 +203,10 @@ class NgsiV2Link(NgsiLink):
         plan, late_is_history = self._standing.holdings.plan, self._history is not None
         return [plan(group, shown.get(group[0].key), late_is_history=late_is_history) for group in groups]
 
-    async def _write(self, plans: Sequence[Plan], name: str, *, divisible: bool) -> tuple[Answer, Verdict]:
-        """What Orion answers to these, if there is anything to say. A size that it did not take is remembered."""
-        entities = [_entity(plan.key, sent) for plan in plans for sent in plan.sent]
-        if not entities:
+    async def _write(self, plans: Sequence[Plan], body: bytes, name: str) -> tuple[Answer, Verdict]:
+        """What Orion answers to these. A size that it did not take is remembered."""
+        if not body:
             return _NOTHING_TO_SAY, Verdict.TAKEN
-        body = ngsi_v2.update_bytes(entities)
-        if divisible and len(body) > self._standing.most_bytes:
-            return _TOO_MUCH_TO_SAY, Verdict.TOO_LARGE
         try:
             answer = await self._orion.ask("POST", _UPDATE, body, {**_JSON, "Fiware-Correlator": name})
         except Unanswered:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.wire.ngsi import Attribute, Kind, Observation, date_text, plain_value
@@ -46,6 +47,7 @@ def escape(text: str) -> str:
     return _IN_TEXT.sub(_percent, text) if _IN_TEXT.search(text) else text
 
 
+@lru_cache(16_384)  # the same devices again and again
 def escape_name(text: str) -> str:
     """An id that Orion takes, and that is a URI's part."""
     return _IN_NAME.sub(_percent, text) if _IN_NAME.search(text) else text
@@ -127,6 +129,7 @@ def entity_time(attributes: Mapping[str, Any]) -> int | None:
         return None
 
 
+@lru_cache(4096)
 def _milliseconds(text: str) -> int:
     moment = datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
@@ -192,9 +195,13 @@ def error_of(answer: Answer) -> str:
     return error if isinstance(error, str) else ""
 
 
-def update_bytes(entities: Sequence[Json]) -> bytes:
-    """The body of `POST /v2/op/update` that creates what is not there and touches nothing that is not named."""
-    return json_bytes({"actionType": "append", "entities": entities})
+def update_bytes(entities: Sequence[Json | bytes]) -> bytes:
+    """The body of `POST /v2/op/update` that creates what is not there and touches nothing that is not named.
+
+    An entity may be JSON already.
+    """
+    written = [one if isinstance(one, bytes) else json_bytes(one) for one in entities]
+    return b'{"actionType":"append","entities":[%b]}' % b",".join(written)
 
 
 MARK: Final = "LoraFrameMark"
