@@ -37,7 +37,7 @@ from gateway.wire.ngsi_v2 import Verdict
 from gateway.wire.own_json import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.delivery.ngsi_holdings import Attributes, Key, Parcel, Plan
     from gateway.model import GatewayEui, Record
@@ -70,7 +70,7 @@ class NgsiV2Destination:
     batch: int = 100  # readings in a request
     history_url: str | None = None  # of a store that takes notifications: QuantumLeap, Cygnus
     mark_for_s: float | None = None  # so long a copy of a frame is known as one; None: nobody else delivers
-    position: tuple[float, float] | None = None  # of the gateway: longitude, latitude
+    position: Callable[[], tuple[float, float] | None] = lambda: None  # of the gateway: longitude, latitude
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 30.0
 

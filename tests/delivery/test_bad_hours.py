@@ -77,7 +77,7 @@ def story_of(tmp_path: Path, kind: str, platform: Platform, *, until_s: float) -
         async with HttpDouble(platform.handle) as server:
             path = tmp_path / "gateway.toml"
             path.write_text(f'[sink.city]\nurl = "{server.url}"\nbatch = 5\nlive_first = false\n{kind}')
-            ((sink, manners),) = parts.sinks(load_for_run(path), GATEWAY_EUI)
+            ((sink, manners),) = parts.sinks(load_for_run(path), GATEWAY_EUI, lambda: None)
             manners = replace(manners, backlog_per_s=100_000, backlog_delay_s=0)
             for _ in range(12):
                 _hear(outbox)

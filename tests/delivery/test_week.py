@@ -138,7 +138,7 @@ class Gateway:
 
     async def switch_on(self) -> None:
         """With sinks that remember nothing of a life before."""
-        made = parts.sinks(load_for_run(self.settings), GATEWAYS[self.number])
+        made = parts.sinks(load_for_run(self.settings), GATEWAYS[self.number], lambda: None)
         rng = random.Random(self.number)
         self.drains = [
             Drain(
