@@ -15,7 +15,7 @@ unexport PYTHONHOME PYTHONPATH
 
 FUZZ_SECONDS ?= 3600
 
-.PHONY: help run test hil crash soak check bench fuzz-codecs foreign-codecs format lock clean FORCE
+.PHONY: help run test hil crash soak week check bench fuzz-codecs foreign-codecs format lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,11 @@ soak: .venv/dev ## the judge for half an hour: KILLS=500 LIVES=100 HISTORIES=100
 	@JUDGE_KILLS=$(or $(KILLS),500) JUDGE_LIVES=$(or $(LIVES),100) JUDGE_HISTORIES=$(or $(HISTORIES),1000) \
 	    NETWORK_KILLS=$(or $(NETWORK_KILLS),10000) JUDGE_SEED=$(SEED) $(python) -m pytest -q -s --show-capture=no \
 	    tests/judge tests/serving/test_network_kills.py $(ARGS)
+
+week: .venv/dev ## a week of three gateways with outages into every destination: DEVICES=100 EVERY_H=1 SEED=...
+	@requirements/debian.sh mosquitto=mosquitto nats-server=nats-server
+	@WEEK_DEVICES=$(or $(DEVICES),100) WEEK_EVERY_H=$(or $(EVERY_H),1) WEEK_SEED=$(or $(SEED),1) \
+	    $(python) -m pytest -q tests/delivery/test_week.py $(ARGS)
 
 check: .venv/dev ## format, lint, types, the systemd unit, the lock files
 	@$(python) -m ruff format --check .

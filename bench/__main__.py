@@ -7,7 +7,23 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, chip, codecs, gps, line, lns, parts, radio, serving, sinks, store, trace, words
+from bench import (
+    answers,
+    backlog,
+    chip,
+    codecs,
+    gps,
+    line,
+    lns,
+    ngsi,
+    parts,
+    radio,
+    serving,
+    sinks,
+    store,
+    trace,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +40,7 @@ def main() -> int:
         "drain": lambda chosen: backlog.run(chosen.backlog),
         "trace": lambda _: trace.run(),
         "sinks": lambda chosen: sinks.run(chosen.backlog),
+        "ngsi": lambda chosen: ngsi.run(chosen.backlog),
         "words": lambda _: words.run(),
         "serving": lambda _: serving.run(),
         "lns": lambda chosen: lns.run(chosen.seconds),

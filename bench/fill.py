@@ -20,12 +20,12 @@ from gateway.store.cursors import CursorFile, Progress
 from gateway.store.devices import DeviceRegistry
 from gateway.store.log import RecordLog
 from gateway.store.part import Tally
-from gateway.store.records import encode
+from gateway.store.records import decode, encode
 from gateway.store.seals import SealRing
 from gateway.wire.semtech_udp import PushData, parse, read_push
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 GATEWAY = GatewayEui(bytes.fromhex("0016c001ff10a235"))
@@ -70,15 +70,37 @@ def append(record_log: RecordLog, group: Sequence[bytes]) -> None:
     record_log.append(group, (), Tally(heard=len(group), stored=len(group)))
 
 
-def fill(folder: Path, devices: int, records: int, *, destination: str | None = None) -> None:
-    """Make a store with that many records, cleanly closed; all of them still wait for the destination."""
+def outage(devices: int, records: int, span_s: float) -> Iterator[bytes]:
+    """Records of a time that ended an hour ago: the devices in turn, each frame with a moment and a name of its own."""
+    readings = [decode(body) for body in bodies(devices)]
+    step_us = round(span_s * 1e6 / records)
+    for number in range(records):
+        reading = readings[number % devices]
+        back_us = (records - number) * step_us
+        measurements = tuple(
+            one if one.time_us is None else replace(one, time_us=one.time_us - back_us)
+            for one in reading.decoded.measurements
+        )
+        heard = replace(reading.heard, utc_us=reading.heard.utc_us - back_us)
+        decoded, f_cnt = replace(reading.decoded, measurements=measurements), number // devices
+        frame = {"frame_id": f"{number:032x}", "f_cnt": f_cnt, "heard": heard, "decoded": decoded}
+        yield encode(replace(reading, **frame), number % devices + 1)
+
+
+def fill(
+    folder: Path, devices: int, records: int, *, destination: str | None = None, span_s: float | None = None
+) -> None:
+    """Make a store with that many records, cleanly closed; all of them still wait for the destination.
+
+    With `span_s` they are from an outage that long, else the same few again and again.
+    """
     register(folder, devices)
     record_log, seals = open_log(folder)
     if destination is not None:
         cursors = CursorFile(folder)
         cursors.save(record_log.epoch, [(destination, Progress.starting_at(0))])
         cursors.close()
-    waiting = islice(cycle(bodies(devices)), records)
+    waiting = islice(cycle(bodies(devices)), records) if span_s is None else outage(devices, records, span_s)
     while group := list(islice(waiting, GROUP)):
         append(record_log, group)
     checkpoint(folder, record_log.epoch, record_log.head)

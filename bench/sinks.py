@@ -40,23 +40,28 @@ def run(records: int) -> None:
         nats = f'type = "nats"\nurl = "nats://127.0.0.1:{port}"\ncreate_stream = true'
         for window in (32, WINDOW):
             subject = f'stream = "W{window}"\nsubject = "w{window}.{{gateway_eui}}.{{dev_eui}}.up"'
-            _drain(f"NATS JetStream, in_flight {window}", "10,000", f"{nats}\n{subject}\nin_flight = {window}", records)
+            drained(
+                f"NATS JetStream, in_flight {window}", "10,000", f"{nats}\n{subject}\nin_flight = {window}", records
+            )
     with _endpoint() as port:
-        _drain("webhook, batch 100", "", f'type = "webhook"\nurl = "http://127.0.0.1:{port}/"', records)
+        drained("webhook, batch 100", "", f'type = "webhook"\nurl = "http://127.0.0.1:{port}/"', records)
     with _orion() as port:
         for window in (32, WINDOW):
             where = f'url = "http://127.0.0.1:{port}"\nservice_path = "/w{window}"\nbatch = 250\nin_flight = {window}'
-            _drain(f"NGSI-v2, in_flight {window}", "2,000", f'type = "ngsi-v2"\n{where}', records)
+            drained(f"NGSI-v2, in_flight {window}", "2,000", f'type = "ngsi-v2"\n{where}', records)
     for form in ("jsonl", "csv"):
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             where = f'type = "file"\npath = "{name}/readings.{form}"\nformat = "{form}"\nin_flight = {WINDOW}'
-            _drain(f"file, {form}, in_flight {WINDOW}", "", where, records)
+            drained(f"file, {form}, in_flight {WINDOW}", "", where, records)
 
 
-def _drain(what: str, aim: str, sink: str, records: int) -> None:
+def drained(
+    what: str, aim: str, sink: str, records: int, *, devices: int = DEVICES, span_s: float | None = None
+) -> None:
+    """Print how fast a daemon with this destination gets rid of its backlog."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        fill(folder / "data", DEVICES, records, destination="city")
+        fill(folder / "data", devices, records, destination="city", span_s=span_s)
         more = f'[sink.city]\n{sink}\nbacklog_rate = 100000\nbacklog_delay = "0s"\n'
         with daemon(folder, None, more=more) as gateway:
             used_s = cpu_s(gateway.pid)

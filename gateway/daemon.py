@@ -123,7 +123,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side.mailbox.open(*drains)
         tuner.attend(radio, partial(_retuned, settings, tuner, plans, side))
         forwarding = _connect(line, settings, eui, store, radio, gps, side, clock, tuner, view.trace)
-        control = _control(settings, store, decoder, side.desk)
+        control = _control(settings, eui, store, decoder, side.desk)
         view.watch(line, drains, side, decoder, forwarding, tuner)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -171,13 +171,13 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
-        for name, sink in settings.sink.items():
-            store.subscribe(name, parts.manners(sink).takes)
+        for name, manners in parts.manners(settings, eui).items():
+            store.subscribe(name, manners.takes)
         region, answers = region_named(settings.gateway.region), settings.network.answer
         queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
         await queue.load()
         desk = DownlinkDesk(queue, decoder, store.device, region, clock.stamp, answers=answers)
-        yield _control(settings, store, decoder, desk)
+        yield _control(settings, eui, store, decoder, desk)
         await queue.look_after()
 
 
@@ -275,11 +275,11 @@ def _connect(
     return forwarding
 
 
-def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
+def _control(settings: Settings, eui: GatewayEui, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
-    manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
+    manners = parts.manners(settings, eui)
     return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs, desk)
 
 

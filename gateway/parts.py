@@ -395,6 +395,7 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, here: Here, gateway_eui: G
             rules=_rules(settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
+            mark_for_s=settings.mark_for.total_seconds() if settings.copies == "first" else None,
             position=partial(_position, settings, here),
         )
     )
@@ -499,15 +500,19 @@ def sinks(
     settings: Settings, gateway_eui: GatewayEui, position: Callable[[], Position | None]
 ) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    here = Here(settings.gateway.region, position)
-    return [(SINKS[one.type](name, one, here, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+    here, served = Here(settings.gateway.region, position), manners(settings, gateway_eui)
+    return [(SINKS[one.type](name, one, here, gateway_eui), served[name]) for name, one in settings.sink.items()]
 
 
-def manners(settings: SinkSettings) -> Manners:
-    """How a destination wants to be served.
+def manners(settings: Settings, gateway_eui: GatewayEui) -> Mapping[str, Manners]:
+    """How each destination wants to be served."""
+    # What a device's tag may call this gateway.
+    homes = frozenset({str(gateway_eui), settings.gateway.name.strip().lower()})
+    return {name: _manners(one, homes) for name, one in settings.sink.items()}
 
-    Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
-    """
+
+def _manners(settings: SinkSettings, homes: frozenset[str]) -> Manners:
+    # Who takes readings in batches gets whole ones: unless `in_flight` is set, each lane's half of it holds a batch.
     in_flight = settings.in_flight
     if "in_flight" not in settings.model_fields_set:
         in_flight = max(in_flight, 2 * getattr(settings, "batch", 0))
@@ -517,6 +522,7 @@ def manners(settings: SinkSettings) -> Manners:
         backlog_delay_s=settings.backlog_delay.total_seconds(),
         in_flight=in_flight,
         only_tags=settings.only_tags,
+        homes=homes if settings.copies == "home" else None,
     )
 
 

@@ -188,7 +188,9 @@ class LdBroker:
                 continue
             (updated if entity_id in self.entities else created).append(entity_id)
             there = {} if replace else self.entities.get(entity_id, {})
-            self.entities[entity_id] = {**there, **{key: one for key, one in entity.items() if key != "@context"}}
+            types = list(dict.fromkeys([*_types(there), *_types(entity)]))  # an entity may have several (5.2.4)
+            said = {key: one for key, one in entity.items() if key != "@context"}
+            self.entities[entity_id] = {**there, **said, "type": types if len(types) > 1 else types[0]}
             self.histories.add(entity_id)
             self._remember(entity_id, {name: [one] for name, one in entity.items() if isinstance(one, dict)})
         if errors:
@@ -221,6 +223,11 @@ class LdBroker:
             one for key, one in self.entities.items() if one["type"] in types and (wanted is None or key in wanted)
         ]
         return web.json_response(found[:limit])
+
+
+def _types(entity: Json) -> list[str]:
+    types = entity.get("type", [])
+    return types if isinstance(types, list) else [types]
 
 
 def check_entity(entity: Json) -> None:

@@ -36,6 +36,7 @@ ANNOUNCE_S = 60.0
 MOST_NEWS = 1_000  # facts that wait for a destination to be there
 FINISH_S = 5.0  # what is on its way when a destination is paused may still be confirmed
 OBSERVE_S = 1.0
+HOME = "home"  # the tag that names the gateway a device belongs to
 SUSTAINED_S = 30.0  # a connection that holds this long is a success; a shorter one does not reset the back-off
 
 
@@ -95,11 +96,14 @@ class Manners:
     backlog_delay_s: float = 30.0
     in_flight: int = 32
     only_tags: Mapping[str, str] | None = None
+    homes: frozenset[str] | None = None  # names of this gateway; of devices with a `home` only those that are at home
 
     def takes(self, record: Record) -> bool:
-        """Whether a record is for this destination."""
-        tags = self.only_tags
-        return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
+        """Whether a record is for this destination, and ours to bring there."""
+        tags, has = self.only_tags, record.reading.tags
+        if self.homes is not None and (home := has.get(HOME, "").strip().lower()) and home not in self.homes:
+            return False
+        return not tags or all(has.get(name) == value for name, value in tags.items())
 
 
 @dataclass(frozen=True, slots=True)

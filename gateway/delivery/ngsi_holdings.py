@@ -89,13 +89,18 @@ class Holdings:
     def get(self, key: Key) -> Attributes | None:
         """What is known to be there; None when nothing is known, which is not the same as nothing."""
         kept = self._known.get(key)
-        return None if kept is None else json_value(kept.body)
+        if kept is None:
+            return None
+        attributes: Attributes = json_value(kept.body)
+        attributes.pop("id", None)
+        attributes.pop("type", None)
+        return attributes
 
-    def keep(self, key: Key, attributes: Attributes) -> None:
-        """This is there now."""
+    def keep(self, key: Key, attributes: Attributes, body: bytes | None = None) -> None:
+        """This is there now; `body` is the entity as JSON, where somebody has it already."""
         names = frozenset(attributes)
         names = self._names.setdefault(names, names)
-        self._known[key] = _Kept(self._time(attributes), names, json_bytes(attributes))
+        self._known[key] = _Kept(self._time(attributes), names, body or json_bytes(attributes))
         self._known.move_to_end(key)
         if len(self._known) > self.most:
             self._known.popitem(last=False)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.delivery.ngsi_broker import one_for_each, parcels_of
 from gateway.delivery.ngsi_holdings import by_entity
+from gateway.delivery.ngsi_marks import MAY_NOT_READ
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire.fiware_models import gateway_observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Update
+    from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Plan, Update
     from gateway.model import GatewayEui, Record
     from gateway.wire.ngsi import Observation
 
@@ -45,6 +46,7 @@ class Standing:
 
     holdings: Holdings
     most_bytes: int
+    heaviest: int = 0  # bytes of a record in a request, at most so far
     suspects: dict[Key, float] = field(default_factory=dict)  # in requests without answer: until when to look after
     stumbles: dict[int, int] = field(default_factory=dict)  # first position of a request: how often the broker failed
     started: bool = False  # before, another life of this gateway may have sent what comes first
@@ -78,12 +80,15 @@ class NgsiLink(ABC):
         *,
         batch: int,
         position: Callable[[], tuple[float, float] | None],
+        alone: bool = True,
     ) -> None:
+        """`alone`: nobody else writes to the same entities."""
         self.name = name
         self._gateway_eui = gateway_eui
         self._standing = standing
         self._batch = batch
         self._position = position
+        self._alone = alone
         self._turn = asyncio.Lock()  # one request in flight: more would overtake each other
         self._proven = False  # whether this broker has a database: without one Orion shows nothing, and says 200
 
@@ -95,20 +100,42 @@ class NgsiLink(ABC):
         SinkUnavailable when it, its database, its proxy or our login is in the way, and when there was no answer.
         """
         async with self._turn:
-            parcels, refusals = parcels_of(batch, self._updates)
-            names = {record.position: record.record_id for record in batch}
+            refusals: list[Refusal] = []
             done: list[int] = []
+            part, rest = self._cut(batch)
+            written = parcels_of(part, self._updates)
             try:
-                for start in range(0, len(parcels), self._batch):
-                    part = parcels[start : start + self._batch]
-                    refusals += await self._send(part, names[part[0].position])
-                    done += [parcel.position for parcel in part]
+                while part:
+                    following, rest = self._cut(rest)
+                    # What comes next is written while the broker works.
+                    writing = asyncio.ensure_future(asyncio.to_thread(parcels_of, following, self._updates))
+                    try:
+                        parcels, unwritten = written
+                        refusals += [*unwritten, *await self._deliver(part, parcels)]
+                        done += [record.position for record in part]
+                        part, written = following, await writing
+                    finally:
+                        writing.cancel()
             except SinkUnavailable as reason:
                 refused = {refusal.position for refusal in refusals}
                 reason.acknowledged = tuple(position for position in done if position not in refused)
                 raise
             self._standing.started = True
             return one_for_each(refusals)
+
+    async def _deliver(self, records: Sequence[Record], parcels: Sequence[Parcel]) -> list[Refusal]:
+        claimed = await self._claimed(records)
+        ours = [parcel for parcel in parcels if parcel.position in claimed]
+        if not ours:
+            return []
+        return await self._send(ours, next(one.record_id for one in records if one.position == ours[0].position))
+
+    def _cut(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """As many as make a request that is not too large, and the rest."""
+        standing = self._standing
+        fit = standing.most_bytes * 4 // 5 // standing.heaviest if standing.heaviest else self._batch
+        count = min(self._batch, max(fit, 1))
+        return records[:count], records[count:]
 
     async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:  # noqa: ARG002
         """Keep the gateway's own Device up to date with a "status"; a broker has no place for other facts.
@@ -144,6 +171,10 @@ class NgsiLink(ABC):
             log.debug("sink %s: could not say that it is offline: %s", self.name, reason)
 
     # --- what each version has its own words for
+
+    async def _claimed(self, records: Sequence[Record]) -> set[int]:
+        """The positions that are ours to deliver, not another gateway's."""
+        return {record.position for record in records}
 
     @abstractmethod
     def _updates(self, record: Record) -> Sequence[Update]:
@@ -190,11 +221,13 @@ class NgsiLink(ABC):
         standing, holdings = self._standing, self._standing.holdings
         doubted = [one for one in parcels if not standing.started or one.position in standing.unclear]
         keys = {update.key for parcel in doubted for update in parcel.updates}
-        keys |= {key for parcel in parcels for update in parcel.updates if (key := update.key) not in holdings}
+        said = {update.key for parcel in parcels for update in parcel.updates}
+        keys |= {key for key in said if not self._alone or key not in holdings}
         shown = await self._shown(sorted(keys))
         taken = holdings.taken(doubted, shown)
         for key in keys & shown.keys():
             holdings.keep(key, holdings.newest(holdings.get(key) or {}, shown[key]))
+        await self._make_good({update.key for one in parcels if one.position in taken for update in one.updates}, shown)
         return by_entity(update for one in parcels if one.position not in taken for update in one.updates), shown
 
     async def _shown(self, keys: Sequence[Key]) -> dict[Key, Attributes]:
@@ -205,6 +238,9 @@ class NgsiLink(ABC):
         if not keys or not self._standing.readable:
             return {}
         shown = await self._read(keys)
+        if not self._standing.readable and not self._alone:
+            self._standing.readable = True  # until somebody lets us
+            raise SinkUnavailable(f"{self.name}: {MAY_NOT_READ}", alert=True)
         missing = [key for key in keys if key not in shown]
         if missing and not self._proven:
             await self._prove()
@@ -252,12 +288,26 @@ class NgsiLink(ABC):
         )  # fmt: skip
         await self._mend(holdings.keys())
 
+    def _written(self, plans: Sequence[Plan]) -> None:
+        """Where somebody else may have written between our reading and our writing, it is looked at again later."""
+        if not self._alone:
+            self._standing.suspect(plan.key for plan in plans)
+
     async def _look_after_suspects(self) -> None:
         """A request that was given up may still be carried out, minutes later, and undo what came after it."""
         suspects, now_s = self._standing.suspects, asyncio.get_running_loop().time()
         if suspects and self._standing.readable:
             await self._mend([*suspects], missing=False)
         self._standing.suspects = {key: until_s for key, until_s in suspects.items() if until_s > now_s}
+
+    async def _make_good(self, keys: Iterable[Key], shown: Mapping[Key, Attributes]) -> None:
+        """A broker took what was late, and then perhaps not what had to follow so that the state stays what it was."""
+        holdings = self._standing.holdings
+        lost = {
+            key: mending for key in keys if key in shown and (mending := holdings.mending(key, shown[key]))
+        }  # fmt: skip
+        if lost:
+            await self._put(lost)
 
     async def _mend(self, keys: Sequence[Key], *, missing: bool = True) -> None:
         holdings = self._standing.holdings

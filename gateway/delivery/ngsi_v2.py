@@ -10,6 +10,8 @@ Orion keeps what came last, tells its subscribers of every change, and gives one
 - A request that is refused is sent again in halves, until the one entity is found that cannot be; its record is parked
   with Orion's reason. Only what Orion itself says of the content parks anything, and only while it takes what is sure
   to be right; everything else is held (`ngsi_v2.verdict`).
+- Where several gateways hear the same devices and `mark_for_s` is set, whoever marks a frame first delivers it
+  (`ngsi_marks`). Others write to the same entities then, and what Orion has is read before every request.
 - A broker that comes back with less than it had confirmed (an old snapshot) gets the last values again.
 """
 
@@ -26,11 +28,13 @@ from gateway.delivery.ngsi_broker import Broker, halves
 from gateway.delivery.ngsi_holdings import MOST_ENTITIES, Holdings, Update, Words
 from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing
 from gateway.delivery.ngsi_login import Credentials, Pass
+from gateway.delivery.ngsi_marks import Marks
 from gateway.delivery.sink import Refusal
 from gateway.wire import ngsi_v2
 from gateway.wire.fiware_models import Rules, observations
 from gateway.wire.http_answer import Answer
 from gateway.wire.ngsi_v2 import Verdict
+from gateway.wire.own_json import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -45,11 +49,9 @@ MOST_BYTES: Final = 1 << 20  # of a request: Orion's -inReqPayloadMaxSize, when 
 _UPDATE: Final = "/v2/op/update"
 _JSON: Final = {"Content-Type": "application/json"}
 _NOT_FOUND: Final = 404
-_NO_QUERIES: Final = frozenset({400, 403, 404, 405, 501})
 _NO_READING: Final = frozenset({403, 405, 501})
 
 _NOTHING_TO_SAY: Final = Answer(204)
-_TOO_MUCH_TO_SAY: Final = Answer(413)
 
 WORDS: Final = Words(ngsi_v2.time_of, ngsi_v2.entity_time)
 
@@ -67,6 +69,7 @@ class NgsiV2Destination:
     rules: Rules = field(default_factory=Rules)
     batch: int = 100  # readings in a request
     history_url: str | None = None  # of a store that takes notifications: QuantumLeap, Cygnus
+    mark_for_s: float | None = None  # so long a copy of a frame is known as one; None: nobody else delivers
     position: Callable[[], tuple[float, float] | None] = lambda: None  # of the gateway: longitude, latitude
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 30.0
@@ -132,13 +135,25 @@ class NgsiV2Link(NgsiLink):
     def __init__(self, sink: NgsiV2Sink, line: HttpLine, history: HttpLine | None) -> None:
         destination = sink.destination
         super().__init__(
-            sink.name, destination.gateway_eui, sink.standing, batch=destination.batch, position=destination.position
-        )
+            sink.name, destination.gateway_eui, sink.standing, batch=destination.batch, position=destination.position,
+            alone=destination.mark_for_s is None,
+        )  # fmt: skip
         self._rules = destination.rules
         self._orion = Broker(line, sink.let_in, destination.headers)
         self._history = None if history is None else Broker(history, sink.let_in, destination.headers)
 
+        self._marks: Marks | None = None
+        if destination.mark_for_s is not None:
+            self._marks = Marks(self._orion, destination.gateway_eui, destination.mark_for_s)
+
     # --- writing
+
+    async def _claimed(self, records: Sequence[Record]) -> set[int]:
+        if self._marks is None:
+            return {record.position for record in records}
+        frame_ids = {record.position: self._rules.privacy.frame_id(record.reading) for record in records}
+        ours = await self._marks.claim([*frame_ids.values()])
+        return {position for position, frame_id in frame_ids.items() if frame_id in ours}
 
     def _updates(self, record: Record) -> list[Update]:
         return [
@@ -150,14 +165,22 @@ class NgsiV2Link(NgsiLink):
         """Send these until each is taken or refused. `stumbling`: a failing broker says the same of them as before."""
         positions = {parcel.position for parcel in parcels}
         plans = await self._plans(parcels)
-        self._standing.unclear |= positions
         parts = halves(parcels)
-        answer, verdict = await self._write(plans, name, divisible=bool(parts))
+        written = {plan.key: [json_bytes(_entity(plan.key, sent)) for sent in plan.sent] for plan in plans}
+        entities = [entity for several in written.values() for entity in several]
+        body = ngsi_v2.update_bytes(entities) if entities else b""
+        self._standing.heaviest = max(self._standing.heaviest, len(body) // len(parcels))
+        if parts and len(body) > self._standing.most_bytes:
+            return [refusal for part in parts for refusal in await self._send(part, name, stumbling=stumbling)]
+        self._standing.unclear |= positions
+        answer, verdict = await self._write(plans, body, name)
         if verdict is Verdict.TAKEN:
             answer, verdict = await self._tell_history(plans)
         if verdict is Verdict.TAKEN:
             for plan in plans:
-                self._standing.holdings.keep(plan.key, plan.holds)
+                is_last = plan.sent and plan.sent[-1] is plan.holds
+                self._standing.holdings.keep(plan.key, plan.holds, written[plan.key][-1] if is_last else None)
+            self._written(plans)
             self._standing.stumbles.clear()
             self._standing.unclear -= positions
             return []
@@ -180,14 +203,10 @@ class NgsiV2Link(NgsiLink):
         plan, late_is_history = self._standing.holdings.plan, self._history is not None
         return [plan(group, shown.get(group[0].key), late_is_history=late_is_history) for group in groups]
 
-    async def _write(self, plans: Sequence[Plan], name: str, *, divisible: bool) -> tuple[Answer, Verdict]:
-        """What Orion answers to these, if there is anything to say. A size that it did not take is remembered."""
-        entities = [_entity(plan.key, sent) for plan in plans for sent in plan.sent]
-        if not entities:
+    async def _write(self, plans: Sequence[Plan], body: bytes, name: str) -> tuple[Answer, Verdict]:
+        """What Orion answers to these. A size that it did not take is remembered."""
+        if not body:
             return _NOTHING_TO_SAY, Verdict.TAKEN
-        body = ngsi_v2.update_bytes(entities)
-        if divisible and len(body) > self._standing.most_bytes:
-            return _TOO_MUCH_TO_SAY, Verdict.TOO_LARGE
         try:
             answer = await self._orion.ask("POST", _UPDATE, body, {**_JSON, "Fiware-Correlator": name})
         except Unanswered:
@@ -229,7 +248,7 @@ class NgsiV2Link(NgsiLink):
 
     async def _query(self, keys: Sequence[Key]) -> dict[Key, Attributes] | None:
         answer = await self._orion.ask("POST", "/v2/op/query?limit=1000", ngsi_v2.query_bytes(keys), _JSON)
-        if answer.status in _NO_QUERIES:
+        if answer.status in ngsi_v2.NO_READING:
             log.info("sink %s: entities are read one by one, the broker answers a query with %s", self.name, answer)
             return None
         return self._entities(answer)

@@ -317,6 +317,7 @@ class Sink(Table):
     backlog_delay: Duration = timedelta(seconds=30)
     in_flight: Annotated[int, between(1, 10_000)] = 32
     only_tags: Mapping[str, Text] = Field(default_factory=dict)
+    copies: Literal["all", "home", "first"] = "all"  # of what several gateways heard: which of them bring it here
     fields: Annotated[tuple[ReadingField, ...], AsTuple] = ()
     pseudonym_key_file: SecretFile | None = None
     position_decimals: Annotated[int, between(0, 7)] | None = None
@@ -356,6 +357,7 @@ class NgsiV2SinkSettings(NgsiSink):
     """A FIWARE context broker, NGSI v2."""
 
     type: Literal["ngsi-v2"]
+    mark_for: PositiveDuration = timedelta(days=8)
 
 
 class NgsiLdSinkSettings(NgsiSink):

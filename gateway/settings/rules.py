@@ -238,6 +238,14 @@ def _plain_web_socket(path: KeyPath, table: Raw) -> Found:
 
 
 def _sink(path: KeyPath, table: Raw) -> Found:
+    if table.get("copies") == "first" and table.get("type") != "ngsi-v2":
+        hint = "a JetStream drops copies itself" if table.get("type") == "nats" else 'write "home"'
+        yield (
+            (*path, "copies"),
+            f'is "first", which needs marks in an Orion: only a sink of type "ngsi-v2" has it; {hint}',
+        )
+    if "mark_for" in table and table.get("type") == "ngsi-v2" and table.get("copies") != "first":
+        yield (*path, "mark_for"), 'has no use without copies = "first"'
     match table.get("type"):
         case "mqtt":
             yield from _application(path, table)

@@ -18,6 +18,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -385,6 +386,7 @@ def _measurement(subject: _Subject, time_ms: int, measurement: Measurement) -> O
     return Observation(entity_id, Model.DEVICE_MEASUREMENT, time_ms, said)
 
 
+@lru_cache(1024)
 def camel_case(quantity: str) -> str:
     """`external_temperature_2` as `externalTemperature2`."""
     first, *others = quantity.split("_")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.wire.own_json import rfc3339
@@ -51,6 +52,7 @@ class Observation:
     dated: bool = True
 
 
+@lru_cache(4096)  # all that a frame says has the same few
 def date_text(time_ms: int) -> str:
     """`2026-11-23T08:15:02.123Z`: the one spelling of a date that every broker takes."""
     return rfc3339(time_ms * 1000)

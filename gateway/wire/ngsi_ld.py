@@ -53,7 +53,7 @@ class Context:
 
 
 def attributes_json(observation: Observation) -> Json:
-    """The attributes as NGSI-LD has them; what was measured says when."""
+    """The attributes as NGSI-LD has them; what moves on with each frame says when."""
     when = date_text(observation.time_ms)
     return {name: _attribute_json(attribute, when) for name, attribute in observation.attributes.items()}
 
@@ -77,7 +77,7 @@ def _attribute_json(attribute: Attribute, when: str) -> Json:
             written = {"type": "Property", "value": plain_value(attribute)}
     if attribute.unit_code:
         written["unitCode"] = attribute.unit_code
-    if attribute.measured:
+    if attribute.measured or attribute.kind is Kind.DATE:  # a date moves on with each frame, as values do
         written[OBSERVED] = when
     return written
 

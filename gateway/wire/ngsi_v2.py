@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.wire.ngsi import Attribute, Kind, Observation, date_text, plain_value
@@ -46,6 +47,7 @@ def escape(text: str) -> str:
     return _IN_TEXT.sub(_percent, text) if _IN_TEXT.search(text) else text
 
 
+@lru_cache(16_384)  # the same devices again and again
 def escape_name(text: str) -> str:
     """An id that Orion takes, and that is a URI's part."""
     return _IN_NAME.sub(_percent, text) if _IN_NAME.search(text) else text
@@ -127,6 +129,7 @@ def entity_time(attributes: Mapping[str, Any]) -> int | None:
         return None
 
 
+@lru_cache(4096)
 def _milliseconds(text: str) -> int:
     moment = datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
@@ -145,6 +148,9 @@ class Verdict(Enum):
     STUMBLED = "stumbled"  # the broker failed: its database is away, or this request is more than it can take
     LATER = "later"  # says nothing of what was sent: overload, permission, a proxy, something that is no Orion
 
+
+NO_READING: Final = frozenset({400, 403, 404, 405, 501})
+"""Answers to `POST /v2/op/query` of somebody on the way who does not let it through."""
 
 _REFUSALS: Final = frozenset({400, 409, 422})
 _SECOND_PLACE: Final = "NoResourcesAvailable"  # 413 too, but about a second location of one entity
@@ -189,9 +195,51 @@ def error_of(answer: Answer) -> str:
     return error if isinstance(error, str) else ""
 
 
-def update_bytes(entities: Sequence[Json]) -> bytes:
-    """The body of `POST /v2/op/update` that creates what is not there and touches nothing that is not named."""
-    return json_bytes({"actionType": "append", "entities": entities})
+def update_bytes(entities: Sequence[Json | bytes]) -> bytes:
+    """The body of `POST /v2/op/update` that creates what is not there and touches nothing that is not named.
+
+    An entity may be JSON already.
+    """
+    written = [one if isinstance(one, bytes) else json_bytes(one) for one in entities]
+    return b'{"actionType":"append","entities":[%b]}' % b",".join(written)
+
+
+MARK: Final = "LoraFrameMark"
+"""The type of the entities by which gateways settle who delivers a frame."""
+
+_OWNER: Final = "gatewayEui"
+_MARK_ID: Final = f"urn:ngsi-ld:{MARK}:"
+
+
+def marks_bytes(frame_ids: Sequence[str], owner: str, expires_ms: int) -> bytes:
+    """The body of `POST /v2/op/update` that marks frames, and leaves marks alone that are there.
+
+    Each entity of it is an operation of its own, and an attribute that is there already an error (NGSI-v2,
+    "appendStrict"). Orion forgets them at their `dateExpires` (1.15 and later).
+    """
+    said = {
+        _OWNER: {"type": "Text", "value": owner},
+        "dateExpires": {"type": "DateTime", "value": date_text(expires_ms)},
+    }
+    marks = [{"id": mark_id(frame_id), "type": MARK, **said} for frame_id in frame_ids]
+    return json_bytes({"actionType": "appendStrict", "entities": marks})
+
+
+def mark_id(frame_id: str) -> str:
+    """The id of a frame's mark."""
+    return _MARK_ID + escape_name(frame_id)
+
+
+def frame_of_mark(entity_id: str) -> str:
+    """The frame that a mark is of."""
+    return unescape(entity_id.removeprefix(_MARK_ID))
+
+
+def owner_of(mark: Mapping[str, Any]) -> str | None:
+    """Who made a mark."""
+    owner = mark.get(_OWNER)
+    value = owner.get("value") if isinstance(owner, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def query_bytes(keys: Sequence[tuple[str, str]]) -> bytes:

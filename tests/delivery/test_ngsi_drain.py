@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from contract_example import GATEWAY_EUI
 from fakes import MemoryOutbox, stamp_now
-from ngsi_readings import GLASS, METER, ROOM, reading_of, truth
+from ngsi_readings import GLASS, METER, ROOM, level, reading_of, truth
 from orion_double import Orion
 
 from gateway import parts
@@ -113,3 +113,19 @@ def test_what_the_settings_say_reaches_the_sink(made, tmp_path):
     assert sink.destination.headers["NGSILD-Tenant"] == "t"
     assert not sink.standing.temporal
     assert not manners.live_first
+
+
+def test_which_copies_are_ours_is_what_the_settings_say(made, tmp_path):
+    sink, _ = made('type = "ngsi-v2"\nurl = "http://h:1026"\ncopies = "first"\nmark_for = "2h"\n')
+    assert sink.destination.mark_for_s == 7200
+    sink, manners = made('type = "ngsi-v2"\nurl = "http://h:1026"\n[gateway]\nname = "Roof 1"\n')
+    assert sink.destination.mark_for_s is None
+    elsewhere = level(1, 1, 1)
+    elsewhere = replace(elsewhere, reading=replace(elsewhere.reading, tags={"home": "0016c001ff10ffff"}))
+    assert manners.takes(elsewhere)
+    _, manners = made('type = "webhook"\nurl = "http://h"\ncopies = "home"\n[gateway]\nname = "Roof 1"\n')
+    for home, ours in (("", True), (str(GATEWAY_EUI).upper(), True), (" roof 1", True), ("roof 2", False)):
+        at_home = replace(elsewhere, reading=replace(elsewhere.reading, tags={"home": home}))
+        assert manners.takes(at_home) is ours
+    assert manners.takes(level(1, 1, 1))
+    assert not manners.takes(elsewhere)

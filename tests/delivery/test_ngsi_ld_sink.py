@@ -134,6 +134,31 @@ async def test_an_older_attribute_that_nobody_sent_since_is_still_the_newest(bro
     assert room["dateObserved"]["value"]["@value"] == "2026-11-23T09:15:02.123Z"
 
 
+@pytest.mark.parametrize("lost", range(1, 5))
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [level(1, 50, 50), reading_of(2, 60, ("fill_level", 10, "%", 5), ("temperature", 3, "°C"))],
+        [reading_of(1, 60, ("fill_level", 50, "%"), ("battery", 90, "%")), level(2, 40, 40), level(3, 30, 30)],
+    ],
+    ids=["a value older than its frame", "frames heard before"],
+)
+async def test_an_answer_lost_while_late_values_are_written_leaves_the_newest_standing(broker, batch, lost):
+    broker.temporal = False
+    upserts = []
+
+    def lose_one(request: web.Request) -> str | None:
+        upserts.append(request.path.endswith("/upsert") and "lorawan-gateway" not in str(broker.requests[-1][3]))
+        return "lost" if upserts[-1] and sum(upserts) == lost else None
+
+    broker.always = lose_one
+    carrier = Carrier(size=1)
+    await carrier.carry(sink_at(broker), batch)
+    assert len(carrier.reasons) == 1
+    assert level_of(broker) == 0.5
+    assert broker.entities[DEVICE]["dateLastValueReported"]["value"]["@value"] == "2026-11-23T09:15:02.123Z"
+
+
 async def test_a_broker_that_cannot_be_asked_for_many_is_asked_for_each(broker):
     broker.queries = False
     await deliver(sink_at(broker), [level(1, 120, 60)])
@@ -216,6 +241,27 @@ async def test_a_batch_that_is_too_large_goes_in_halves(broker):
     assert [level_of(broker, number) for number in range(1, 10)] == [0.1] * 9
 
 
+async def test_an_entity_that_somebody_else_owns_with_another_type_keeps_what_is_theirs(broker):
+    theirs = {"type": "Property", "value": "theirs"}
+    broker.entities[BIN] = {"id": BIN, "type": "Asset", "owner": theirs}
+    sink = sink_at(broker)
+    assert await deliver(sink, [level(1, 10, 10), level(2, 20, 20)]) == []
+    assert await deliver(sink, [level(3, 15, 15)]) == []
+    assert broker.entities[BIN]["owner"] == theirs
+    assert broker.entities[BIN]["type"] == ["Asset", "WasteContainer"]
+    assert level_of(broker) == 0.2
+    assert levels(broker) == [0.1, 0.15, 0.2]
+
+
+async def test_where_an_entity_has_one_type_for_ever_the_others_arrive(broker):
+    words = Problem(400, "BadRequestData", "the type of an entity cannot be altered")
+    broker.poison = lambda one: words if one["id"] == BIN else None
+    refusals = await deliver(sink_at(broker), [level(1, 10, 10), level(2, 10, 20, number=2)])
+    assert [refusal.position for refusal in refusals] == [1]
+    assert "cannot be altered" in refusals[0].reason
+    assert level_of(broker, 2) == 0.2
+
+
 # --- what is in the way
 
 
@@ -266,6 +312,27 @@ async def test_a_static_token(broker):
     broker.token = "word"
     assert await deliver(sink_at(broker, credentials=Credentials(token=lambda: "word")), [level(1, 0, 10)]) == []
     assert (await held(sink_at(broker, credentials=Credentials(token=lambda: "other")), [level(1, 0, 10)])).alert
+
+
+async def test_a_token_that_ended_at_midnight_is_read_anew(broker):
+    broker.token = file = "monday"
+    sink = sink_at(broker, credentials=Credentials(token=lambda: file))
+    async with sink.connect() as link:
+        assert await link.deliver([level(1, 10, 10)]) == []
+        broker.token = "tuesday"
+        with pytest.raises(SinkUnavailable, match="401"):
+            await link.deliver([level(2, 20, 20)])
+        file = "tuesday"
+        assert await link.deliver([level(2, 20, 20)]) == []
+    assert levels(broker) == [0.1, 0.2]
+
+
+async def test_an_answer_after_the_time_out_does_its_work_once(broker):
+    broker.troubles = ["lost"]
+    sink = sink_at(broker)
+    await held(sink, [level(1, 10, 10), level(2, 20, 20)])
+    assert await deliver(sink, [level(1, 10, 10), level(2, 20, 20), level(3, 30, 30)]) == []
+    assert levels(broker) == [0.1, 0.2, 0.3]
 
 
 # --- everything at once

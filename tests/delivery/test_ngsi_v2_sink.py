@@ -404,6 +404,30 @@ async def test_the_same_id_with_another_type_stays_what_it_is(orion):
     assert orion.entities.kept["city", "/waste", BIN, "WasteContainer"]["fillingLevel"]["value"] == 0.1
 
 
+async def test_a_renamed_service_path_starts_anew_and_the_old_one_stays(orion):
+    assert await deliver(sink_at(orion), [level(1, 0, 10), level(2, 10, 20)]) == []
+    renamed = NgsiV2Sink(NgsiV2Destination("centre", orion.url, GATEWAY_EUI, service="city", service_path="/bins"))
+    assert await deliver(renamed, [level(2, 10, 20), level(3, 20, 30)]) == []
+    assert orion.entities.kept["city", "/waste", BIN, "WasteContainer"]["fillingLevel"]["value"] == 0.2
+    assert orion.entities.kept["city", "/bins", BIN, "WasteContainer"]["fillingLevel"]["value"] == 0.3
+    assert levels(orion) == [0.1, 0.2, 0.2, 0.3]
+
+
+async def test_a_service_path_that_a_proxy_knows_no_more_holds_everything_until_it_is_named_anew(orion):
+    def only_bins(request: web.Request) -> web.Response | None:
+        known = request.headers.get("Fiware-ServicePath") == "/bins"
+        return None if known else web.json_response({"message": "not authorized for this path"}, status=403)
+
+    sink = sink_at(orion)
+    assert await deliver(sink, [level(1, 0, 10)]) == []
+    orion.always = only_bins
+    reason = await held(sink, [level(2, 10, 20)])
+    assert (reason.alert, reason.acknowledged) == (True, ())
+    renamed = NgsiV2Sink(NgsiV2Destination("centre", orion.url, GATEWAY_EUI, service="city", service_path="/bins"))
+    assert await deliver(renamed, [level(2, 10, 20)]) == []
+    assert levels(orion) == [0.1, 0.2]
+
+
 # --- logins
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from daemons import GatewayProcess, PacketForwarder, Subscriber
+from foreign_schemas import chirpstack_reader, ttn_reader
 from test_downlinks import publish
 from test_operations import DEV_EUI as BIN
 from test_operations import add_device, connected, frame
@@ -76,6 +77,42 @@ def test_a_command_is_sent_and_acknowledged_in_words_of_both(line, mosquitto):
         ack = last(platform, f"{CHIRPSTACK}/event/ack")
         assert (ack["queueItemId"], ack["acknowledged"], ack["fCntDown"]) == (ref, True, txack["fCntDown"])
         assert last(platform, f"{TTN}/down/ack")["downlink_ack"]["confirmed"] is True
+
+
+def spoken(line, mosquitto) -> list[tuple[str, str]]:
+    """What `mosquitto_sub` hears of a join, readings with and without a status, a command that is acknowledged."""
+    with DownForwarder(line.udp_port) as forwarder, Subscriber(mosquitto.port, "#") as platform:
+        valve = Valve()
+        joined(forwarder, valve)
+        forwarder.hear(valve.uplink(b"\x01\x02", f_opts=DEV_STATUS_ANS), counter_us=20_000_000)
+        platform.wait_for(1, ending="/event/status")
+        command = {"devEui": DEV_EUI.hex(), "confirmed": True, "fPort": 9, "data": "AQE="}
+        publish(mosquitto, f"{CHIRPSTACK}/command/down", json.dumps(command))
+        platform.wait_for(1, ending=f"{TTN}/down/queued")
+        forwarder.hear(valve.uplink(b"\x01"), counter_us=30_000_000)
+        valve.take(phy_of(forwarder.downlink()))
+        platform.wait_for(1, ending="/event/txack")
+        forwarder.hear(valve.uplink(b"\x01", ack=True), counter_us=40_000_000)
+        platform.wait_for(1, ending="/event/ack")
+        platform.wait_for(3, ending=f"{TTN}/up")
+        platform.wait_for(1, ending=f"{TTN}/down/ack")
+        return [*platform.messages]
+
+
+def test_a_consumer_with_chirpstack_s_own_schema_reads_what_mosquitto_sub_heard(line, mosquitto):
+    read = chirpstack_reader()
+    events = [read(topic, payload) for topic, payload in spoken(line, mosquitto) if "/event/" in topic]
+    assert {event.device_info.dev_eui for event in events} == {DEV_EUI.hex()}
+    kinds = {type(event).__name__ for event in events}
+    assert kinds == {"JoinEvent", "UplinkEvent", "StatusEvent", "TxAckEvent", "AckEvent"}
+
+
+def test_a_consumer_with_the_things_stack_s_own_schema_reads_what_mosquitto_sub_heard(line, mosquitto):
+    read = ttn_reader()
+    messages = [read(payload) for topic, payload in spoken(line, mosquitto) if topic.startswith("v3/")]
+    assert {message["end_device_ids"]["device_id"] for message in messages} == {"valve-7"}
+    said = {key for message in messages for key in message} - {"end_device_ids", "correlation_ids", "received_at"}
+    assert said == {"join_accept", "uplink_message", "downlink_queued", "downlink_sent", "downlink_ack"}
 
 
 def test_a_push_by_name_is_queued_replaced_and_sent(line, mosquitto):

@@ -381,6 +381,9 @@ SINK_MISTAKES = [
         "sink.s.position_decimals",
         "name them in fields",
     ),
+    ('type = "nats"\nurl = "nats://h"\ncopies = "first"', "sink.s.copies", "a JetStream drops copies itself"),
+    ('type = "ngsi-ld"\nurl = "http://h"\ncopies = "first"', "sink.s.copies", 'write "home"'),
+    ('type = "ngsi-v2"\nurl = "http://h"\nmark_for = "2d"', "sink.s.mark_for", "without copies"),
     ('type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "a/#"', "sink.s.home_assistant", "no + or #"),
     (
         'type = "mqtt"\nurl = "mqtt://h"\nhome_assistant = "ha"\nformat = "ttn"\napplication = "app"',

@@ -6,15 +6,11 @@ its published API, made strict here: a name it does not have is an error, too.
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import pytest
 from foreign_samples import DEVICE, FRAME, GATEWAY_EUI, HEARD, any_reading, moved, record
+from foreign_schemas import chirpstack_reader, ttn_reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator
 
 from gateway.model import (
     Decoded,
@@ -65,31 +61,8 @@ def all_messages(words):
 
 @pytest.fixture(scope="module")
 def parse_chirpstack():
-    integration = pytest.importorskip(
-        "chirpstack_api.integration.integration_pb2",
-        reason="no chirpstack-api here: pip install protobuf, then chirpstack-api with --no-deps",
-    )
-    json_format = pytest.importorskip("google.protobuf.json_format")
-    kinds = {
-        "up": integration.UplinkEvent,
-        "join": integration.JoinEvent,
-        "status": integration.StatusEvent,
-        "ack": integration.AckEvent,
-        "txack": integration.TxAckEvent,
-        "log": integration.LogEvent,
-    }
-
-    def parse(message):
-        """The event; what was said beside it, in nobody's schema, is an error. So is a scalar left out of it."""
-        kind = kinds[message.topic.rpartition("/")[2]]
-        event = json_format.Parse(message.payload, kind())
-        facts = json.loads(message.payload)
-        for part, descriptor in ((facts, kind.DESCRIPTOR), (facts["deviceInfo"], event.device_info.DESCRIPTOR)):
-            scalars = {field.json_name for field in descriptor.fields if not field.has_presence}
-            assert scalars <= part.keys()
-        return event
-
-    return parse
+    read = chirpstack_reader()
+    return lambda message: read(message.topic, message.payload)
 
 
 def test_chirpstack_s_own_code_reads_every_event(parse_chirpstack):
@@ -127,28 +100,13 @@ def test_chirpstack_s_own_code_reads_whatever_becomes_of_a_frame(parse_chirpstac
 
 @pytest.fixture(scope="module")
 def ttn_schema():
-    """The published schema, in which every object may have its own members only."""
-    place = os.environ.get("TTN_API_SCHEMA")
-    if place is None:
-        pytest.skip("TTN_API_SCHEMA names no file: api.swagger.json of The Things Stack's API, 3.36 or later")
-    definitions = json.loads(Path(place).read_text(encoding="utf-8"))["definitions"]
-    for definition in definitions.values():
-        if "properties" in definition:
-            definition.setdefault("additionalProperties", False)
-    validator = Draft7Validator({"$ref": "#/definitions/v3ApplicationUp", "definitions": definitions})
-
-    def validate(facts):  # hypothesis shows what a test is given, and the schema has 150 kB
-        validator.validate(facts)
-
-    return validate
+    return ttn_reader()
 
 
 def test_the_things_stack_s_schema_takes_every_message(ttn_schema):
     seen = set()
     for message in all_messages(TTN):
-        facts = json.loads(message.payload)
-        ttn_schema(facts)
-        seen |= facts.keys() - {"end_device_ids", "correlation_ids", "received_at"}
+        seen |= ttn_schema(message.payload).keys() - {"end_device_ids", "correlation_ids", "received_at"}
     assert seen == {
         *("uplink_message", "join_accept", "downlink_queued", "downlink_sent", "downlink_nack", "downlink_ack"),
         "downlink_failed",
@@ -159,4 +117,4 @@ def test_the_things_stack_s_schema_takes_every_message(ttn_schema):
 @given(reading=any_reading, late=st.booleans())
 def test_the_things_stack_s_schema_takes_whatever_becomes_of_a_frame(ttn_schema, reading, late):
     for message in TTN.of_record(Record(GATEWAY_EUI, "0badcafe", 1, reading, late)):
-        ttn_schema(json.loads(message.payload))
+        ttn_schema(message.payload)
