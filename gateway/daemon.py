@@ -24,6 +24,7 @@ from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
 from gateway.delivery.drain import Drain
 from gateway.errors import DiskTrouble
+from gateway.forgetting import Forgetting
 from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
@@ -40,17 +41,20 @@ from gateway.serving.queue import DownlinkQueue
 from gateway.serving.side import NetworkSide, only_receiver
 from gateway.status import GatewayView
 from gateway.store.airtime_file import AirtimeFile
+from gateway.store.custody_file import CustodyFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.uplink import UplinkLine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
     from gateway.decoding.catalogue import Catalogue
+    from gateway.delivery.sink import Sink
+    from gateway.forgetting import Memory
     from gateway.host.time_sources import TimeSources
-    from gateway.model import GatewayEui
+    from gateway.model import DevEui, GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
 
@@ -107,18 +111,12 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         await side.load()
         view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
-        drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
-            for sink, manners in parts.sinks(settings, eui)
-            if store.subscribe(sink.name, manners.takes)
-        ]
-        for drain in drains:
-            store.tell(drain.name, drain.stir)
-        side.mailbox.open(*drains)
+        drains = _drains(settings, eui, store, side, view, clock)
         if side.answers:
             line.answer_with(side.server)
         forwarding = _forward(line, settings, eui, store, radio, side, clock)
-        control = _control(settings, store, decoder, side.desk)
+        custody, forgetting = _books(settings, store, drains, [side, view, *drains], clock)
+        control = _control(settings, store, decoder, side.desk, forgetting)
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
@@ -128,7 +126,8 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
             airtime.keep(),
-            Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
+            custody.keep(),
+            forgetting.go_on(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
@@ -147,6 +146,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             notifier.stopping()
             log.info("stopping: the radio first, then what it has heard, then the destinations")
             _give_up_after(STOP_WITHIN_S)
+            await forgetting.stop()
             await side.stop()
             await _fall_silent(antenna, store, hearing)
             await _last_deliveries(store, drains)
@@ -170,8 +170,60 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
         await queue.load()
         desk = DownlinkDesk(queue, decoder, store.device, region, clock.stamp, answers=answers)
-        yield _control(settings, store, decoder, desk)
+        sinks, custody = partial(_sinks, settings, eui), partial(_forget_balances, store.folder)
+        forgetting = _forgetting(settings, store, sinks, custody, [queue])
+        try:
+            yield _control(settings, store, decoder, desk, forgetting)
+        finally:
+            await forgetting.stop()
         await queue.look_after()
+
+
+def _books(
+    settings: Settings, store: Store, drains: Sequence[Drain], memories: Sequence[Memory], clock: Clock
+) -> tuple[Custody, Forgetting]:
+    """The balance of each day, and what erases a device from it and from everything else."""
+    custody = Custody(store, drains, partial(_trusted_utc_us, clock))
+    forgetting = _forgetting(settings, store, lambda: [drain.sink for drain in drains], custody.forget, memories)
+    return custody, forgetting
+
+
+def _forgetting(
+    settings: Settings,
+    store: Store,
+    sinks: Callable[[], Sequence[Sink]],
+    custody: Callable[[DevEui], Awaitable[None]],
+    memories: Sequence[Memory],
+) -> Forgetting:
+    return Forgetting(store, sinks, partial(parts.known_as, settings), custody, memories)
+
+
+def _sinks(settings: Settings, eui: GatewayEui) -> Sequence[Sink]:
+    return [sink for sink, _ in parts.sinks(settings, eui)]
+
+
+async def _forget_balances(folder: Path, dev_eui: DevEui) -> None:
+    """Leave a device out of the balances of a gateway that does not run."""
+    file = CustodyFile(folder)
+    await asyncio.to_thread(file.load)
+    if file.morning is not None or file.days:
+        file.forget(str(dev_eui))
+        await asyncio.to_thread(file.save)
+
+
+def _drains(
+    settings: Settings, eui: GatewayEui, store: Store, side: NetworkSide, view: GatewayView, clock: Clock
+) -> Sequence[Drain]:
+    """A loop for each destination, told when somebody else changes what it is to get."""
+    drains = [
+        Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
+        for sink, manners in parts.sinks(settings, eui)
+        if store.subscribe(sink.name, manners.takes)
+    ]
+    for drain in drains:
+        store.tell(drain.name, drain.stir)
+    side.mailbox.open(*drains)
+    return drains
 
 
 def _network_side(
@@ -204,12 +256,13 @@ def _forward(
     return forwarding
 
 
-def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
+def _control(settings: Settings, store: Store, decoder: Decoder, desk: DownlinkDesk, forgetting: Forgetting) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
     manners = {name: parts.manners(sink) for name, sink in settings.sink.items()}
-    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs, desk)
+    network = partial(Network, region_named(settings.gateway.region))
+    return Control(store, manners, decoder, network, renew_codecs, desk, forgetting)
 
 
 def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:

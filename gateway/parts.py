@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.errors import UsageError
+from gateway.forgetting import Known
 from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
@@ -310,6 +311,19 @@ STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
     return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+
+
+def known_as(settings: Settings, dev_eui: DevEui) -> Sequence[Known]:
+    """Each destination, and the names under which it knows a device: what somebody who asks there has to say."""
+    return [Known(name, one.type, _names(one, str(dev_eui))) for name, one in settings.sink.items()]
+
+
+def _names(settings: SinkSettings, dev_eui: str) -> Sequence[str]:
+    pseudonyms = privacy(settings).pseudonyms
+    if settings.type in ("ngsi-v2", "ngsi-ld"):  # which of both depends on whether the device was personal
+        names = _rules(settings).names_of(dev_eui)
+        return [settings.entity_id.replace("{dev_eui}", name).replace("{model}", "*") for name in names]
+    return [dev_eui if pseudonyms is None else pseudonyms.of("dev_eui", dev_eui)]
 
 
 def manners(settings: SinkSettings) -> Manners:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.model import DevEui, GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.serving.side import NetworkSide
     from gateway.store.part import Tally
@@ -85,6 +85,10 @@ class GatewayView:
         """A frame goes no further."""
         self._last_heard = frame.heard
         self._feed.publish((frame, refused), opened=False)
+
+    def forget(self, dev_eui: DevEui) -> None:
+        """Show a device no longer."""
+        self._feed.drop(lambda item: not isinstance(item, tuple) and item.reading.dev_eui == dev_eui)
 
     # --- for the console
 
@@ -159,6 +163,7 @@ class GatewayView:
             "loss_window_ms": facts.loss_window_ms,
             "quarantined": facts.quarantined,
             "unopened_kept": self._store.books().unopened_kept,
+            "erased": self._store.books().erased,
             "balance": self.balance(),
             "devices": facts.devices,
             "gaps": self._store.gaps,
@@ -181,6 +186,7 @@ class GatewayView:
             "queued": progress.queued(self._store.head),
             "given_up": progress.given_up,
             "skipped": progress.skipped,
+            "erased": progress.erased,
             "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
             "dead_letters": self._store.dead_letters(drain.name),
             "paused": progress.paused,

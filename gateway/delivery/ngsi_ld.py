@@ -20,7 +20,7 @@ from urllib.parse import quote
 from gateway.delivery.http_line import HttpLine, Unanswered, open_http
 from gateway.delivery.ngsi_broker import Broker
 from gateway.delivery.ngsi_holdings import MOST_ENTITIES, Holdings, Update, Words
-from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing
+from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing, forget
 from gateway.delivery.ngsi_login import Credentials, Pass
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire import ngsi_ld
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from gateway.delivery.ngsi_holdings import Attributes, Key, Parcel, Plan
-    from gateway.model import GatewayEui, Record
+    from gateway.model import DevEui, GatewayEui, Record
     from gateway.wire.http_answer import Answer
     from gateway.wire.ngsi import Observation
 
@@ -99,6 +99,11 @@ class NgsiLdSink:
         self.destination = destination
         self.let_in = Pass(destination.credentials)
         self.standing = Standing(Holdings(WORDS, most_entities), MOST_BYTES, temporal=destination.temporal)
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Forget what the broker has of a device."""
+        forget(self.standing, self.destination.rules.names_of(str(dev_eui)))
+        return {}
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[NgsiLdLink]:

@@ -67,6 +67,16 @@ class Standing:
         return count > STUMBLES
 
 
+def forget(standing: Standing, names: Iterable[str]) -> None:
+    """What the broker has of these entities is not known any more, and never put back when it loses it."""
+    wanted = [name for name in names if name]
+    known = standing.holdings.keys()
+    for key in known:
+        if any(name in key[0] for name in wanted):
+            standing.holdings.forget(key)
+            standing.suspects.pop(key, None)
+
+
 class NgsiLink(ABC):
     """An open connection to a context broker; a Link."""
 

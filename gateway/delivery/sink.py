@@ -72,6 +72,24 @@ class AskingLink(Link, Protocol):
         ...
 
 
+@runtime_checkable
+class ForgetfulSink(Protocol):
+    """A destination that keeps something of devices on this machine, in files or in memory."""
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Erase what is kept here of a device; how many lines each file was rid of. OSError when the disk refuses."""
+        ...
+
+
+@runtime_checkable
+class KeepingSink(ForgetfulSink, Protocol):
+    """One whose destination is on this machine itself."""
+
+    async def kept(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """What `forget` would erase: lines by file."""
+        ...
+
+
 class Sink(Protocol):
     """A destination. `connect` may be called again after the connection was lost."""
 

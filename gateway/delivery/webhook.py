@@ -31,7 +31,7 @@ from gateway.wire.privacy import EVERYTHING, Privacy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gateway.model import Record
+    from gateway.model import DevEui, Record
     from gateway.wire.http_answer import Answer
 
 MOST_BODY_BYTES: Final = 1_000_000  # what nginx takes when nobody told it otherwise (client_max_body_size 1m)
@@ -67,6 +67,12 @@ class WebhookSink:
         self.name = destination.name
         self._destination = destination
         self._memory = _Memory()
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Forget requests of which it is not clear whether they arrived, where this device is in them."""
+        for post in [one for one in self._memory.unclear if _has(one, dev_eui)]:
+            self._memory.forget(post)
+        return {}
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[WebhookLink]:
@@ -250,6 +256,10 @@ class WebhookLink:
                 f"{self._line.server}: it takes no reading at all, so the fault may be its own: {refused[-1].reason}",
                 alert=True,
             )
+
+
+def _has(post: _Post, dev_eui: DevEui) -> bool:
+    return any(record.reading.dev_eui == dev_eui for record in post.records)
 
 
 def _array(lines: Sequence[bytes]) -> bytes:
