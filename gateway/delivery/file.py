@@ -197,7 +197,7 @@ class _Snapshot:
         self.load()
         if self._values is None or not self._values.forget(device):
             return False
-        with self._path.open("r+b") as before:
+        with contextlib.suppress(FileNotFoundError), self._path.open("r+b") as before:  # perhaps not written yet
             self._replace(self._values.snapshot(), or_fail=True)
             write_noughts(before)
         return True
