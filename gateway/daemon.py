@@ -22,7 +22,9 @@ from gateway.console.web import application, serve_tcp, serve_unix
 from gateway.control import Control
 from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
+from gateway.delivery.command_door import CommandDoor
 from gateway.delivery.drain import Drain
+from gateway.delivery.sink import CommandedSink
 from gateway.errors import DiskTrouble
 from gateway.forgetting import Forgetting
 from gateway.history import KeptFrames
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from gateway.console.web import Listener
     from gateway.decoding.catalogue import Catalogue
+    from gateway.delivery.command_door import Doorkeeper
     from gateway.delivery.sink import Sink
     from gateway.forgetting import Memory
     from gateway.host.time_sources import TimeSources
@@ -120,8 +124,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         view.watch(line, drains, side, decoder, forwarding)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
-        page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-        await opened.enter_async_context(await serve_unix(application(view, orders=control), store.folder))
+        page = await _open_doors(opened, settings, store.folder, view, control, drains, side.desk, clock)
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
@@ -224,6 +227,33 @@ def _drains(
         store.tell(drain.name, drain.stir)
     side.mailbox.open(*drains)
     return drains
+
+
+async def _open_doors(
+    opened: AsyncExitStack,
+    settings: Settings,
+    folder: Path,
+    view: GatewayView,
+    control: Control,
+    drains: Sequence[Drain],
+    desk: DownlinkDesk,
+    clock: Clock,
+) -> Listener:
+    """Where people look, where commands ask, and where platforms ask for downlinks, if they may; the first of them."""
+    page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
+    await opened.enter_async_context(await serve_unix(application(view, orders=control), folder))
+    keepers: dict[str, Doorkeeper] = {}
+    for drain in drains:
+        if isinstance(drain.sink, CommandedSink):
+            drain.sink.obey(desk)
+            if (keeper := drain.sink.doorkeeper()) is not None:
+                keepers[drain.name] = keeper
+    if settings.commands.listen is not None and keepers:
+        address, files = settings.commands.listen, parts.door_files(settings)
+        door = CommandDoor(keepers, desk, clock.stamp)
+        await opened.enter_async_context(door.open(address.host, address.port, *files))
+        log.info("commands of %s are taken at %s", ", ".join(keepers), address)
+    return page
 
 
 def _network_side(

@@ -158,7 +158,18 @@ def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
         cert_file=_file(settings.cert_file),
         key_file=_file(settings.key_file),
     )
-    return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
+    command_key = settings.commands_hmac_file or settings.hmac_file
+    return WebhookSink(
+        WebhookDestination(
+            name,
+            server,
+            settings.batch,
+            _reader(settings.hmac_file),
+            privacy(settings),
+            _reader(command_key) if settings.commands else None,
+            settings.only_tags,
+        )
+    )
 
 
 def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sink:
@@ -311,6 +322,11 @@ STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
     return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+
+
+def door_files(settings: Settings) -> tuple[Path | None, Path | None]:
+    """Certificate and key of the listener for commands, if it has any."""
+    return _file(settings.commands.cert_file), _file(settings.commands.key_file)
 
 
 def known_as(settings: Settings, dev_eui: DevEui) -> Sequence[Known]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from gateway.delivery.command_door import CommandDesk, Doorkeeper
     from gateway.model import DevEui, Record
 
 
@@ -87,6 +88,19 @@ class KeepingSink(ForgetfulSink, Protocol):
 
     async def kept(self, dev_eui: DevEui) -> Mapping[str, int]:
         """What `forget` would erase: lines by file."""
+        ...
+
+
+@runtime_checkable
+class CommandedSink(Protocol):
+    """A destination that may ask for downlinks over HTTP."""
+
+    def doorkeeper(self) -> Doorkeeper | None:
+        """Who answers for it at the gateway's door; None when nobody may knock there."""
+        ...
+
+    def obey(self, desk: CommandDesk) -> None:
+        """This is where it may ask."""
         ...
 
 

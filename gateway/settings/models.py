@@ -194,6 +194,14 @@ class NetworkSettings(Table):
     extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 
+class CommandsSettings(Table):
+    """Where platforms ask for downlinks over HTTP; nowhere when `listen` is left out."""
+
+    listen: Listen | None = None
+    cert_file: SecretFile | None = None
+    key_file: SecretFile | None = None
+
+
 class ConsoleSettings(Table):
     """Pages, JSON, /metrics."""
 
@@ -332,6 +340,8 @@ class WebhookSinkSettings(Sink, Login):
     url: HttpUrl
     batch: BatchSize = 100
     hmac_file: SecretFile | None = None
+    commands: bool = False
+    commands_hmac_file: SecretFile | None = None  # None: that of hmac_file
 
 
 class NatsSinkSettings(Sink, Login):
@@ -391,6 +401,7 @@ class Settings(Table):
     network: NetworkSettings = NetworkSettings()
     lns: Mapping[str, Annotated[LnsSettings, Field(discriminator="type")]] = Field(default_factory=dict)
     sink: Mapping[str, Annotated[SinkSettings, Field(discriminator="type")]] = Field(default_factory=dict)
+    commands: CommandsSettings = CommandsSettings()
     console: ConsoleSettings = ConsoleSettings()
 
 
