@@ -245,7 +245,7 @@ async def _open_doors(
     keepers: dict[str, Doorkeeper] = {}
     for drain in drains:
         if isinstance(drain.sink, CommandedSink):
-            drain.sink.obey(desk)
+            drain.sink.obey(desk, clock.stamp)
             if (keeper := drain.sink.doorkeeper()) is not None:
                 keepers[drain.name] = keeper
     if settings.commands.listen is not None and keepers:

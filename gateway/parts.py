@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.delivery.ngsi_login import Credentials
+    from gateway.delivery.ngsi_orders import Orders
     from gateway.delivery.sink import Sink
     from gateway.lns.backlog import Keeper
     from gateway.lns.server import Carry, NetworkServer, Reception
@@ -228,6 +229,7 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -
             service=settings.service,
             service_path=settings.service_path,
             rules=_rules(settings),
+            orders=_orders(name, settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
         )
@@ -249,6 +251,7 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -
             service_path=settings.service_path,
             context=Context(tuple(map(str, settings.context))),
             rules=_rules(settings),
+            orders=_orders(name, settings),
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
@@ -274,6 +277,21 @@ def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentia
 
 def _rules(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Rules:
     return Rules(settings.entity_id, settings.location, privacy(settings))
+
+
+def _orders(name: str, settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Orders:
+    from gateway.delivery.ngsi_orders import Orders
+
+    url = settings.notify_url
+    return Orders(
+        mode=settings.commands,
+        attributes=settings.command_attributes,
+        interval_s=settings.commands_interval.total_seconds(),
+        max_age_s=settings.commands_max_age.total_seconds(),
+        notify_url=None if url is None else f"{str(url).rstrip('/')}/commands/{name}",
+        token=_reader(settings.notify_token_file),
+        only_tags=settings.only_tags,
+    )
 
 
 def _text(value: object | None) -> str | None:

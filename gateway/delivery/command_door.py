@@ -50,6 +50,14 @@ class CommandDesk(Protocol):
         """
         ...
 
+    def known(self, ref: str, /) -> QueuedDownlink | None:
+        """What became of the downlink of this reference, for a day after its end."""
+        ...
+
+    async def knows(self, dev_eui: DevEui, tags: Mapping[str, str], /) -> bool:
+        """Whether there is such a device, with these tags."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Knock:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.delivery.command_door import CommandDesk, Doorkeeper
-    from gateway.model import DevEui, Record
+    from gateway.model import DevEui, Record, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class CommandedSink(Protocol):
         """Who answers for it at the gateway's door; None when nobody may knock there."""
         ...
 
-    def obey(self, desk: CommandDesk) -> None:
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
         """This is where it may ask."""
         ...
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gateway.delivery.command_door import CommandDesk, Doorkeeper
-    from gateway.model import DevEui, Record
+    from gateway.model import DevEui, Record, Stamp
     from gateway.wire.http_answer import Answer
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class WebhookSink:
         key = self._destination.command_key
         return None if key is None else WebhookDoor(self.name, key, self._destination.only_tags)
 
-    def obey(self, desk: CommandDesk) -> None:
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
         """Commands come through the door alone."""
 
     async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:

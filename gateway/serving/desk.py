@@ -88,8 +88,7 @@ class DownlinkDesk:
 
         None when there is no such device, or not one with these tags.
         """
-        device = await self._device(dev_eui)
-        if device is None or any(device.tags.get(name) != value for name, value in tags.items()):
+        if not await self.knows(dev_eui, tags):
             return None
         before = None if asked.ref is None else self.queue.get(asked.ref)
         if before is not None:
@@ -103,6 +102,15 @@ class DownlinkDesk:
             if before is None or before.dev_eui != dev_eui or before.origin != origin:
                 raise
             return before
+
+    def known(self, ref: str) -> QueuedDownlink | None:
+        """What became of the downlink of this reference, for a day after its end."""
+        return self.queue.get(ref)
+
+    async def knows(self, dev_eui: DevEui, tags: Mapping[str, str]) -> bool:
+        """Whether there is such a device, with these tags."""
+        device = await self._device(dev_eui)
+        return device is not None and all(device.tags.get(name) == value for name, value in tags.items())
 
     async def _payload(self, device: Device, asked: DownlinkAsked) -> tuple[bytes, int]:
         if asked.payload is not None and asked.f_port is not None:

@@ -71,6 +71,9 @@ Longitude = Annotated[float, between(-180, 180, "°")]
 Altitude = Annotated[float, between(-500, 9000, " m")]
 CommitInterval = Annotated[Duration, at_most("5s", "a power cut would lose that much")]
 AntennaGain = Annotated[float, between(-20, 30, " dBi")]
+AttributeName = Annotated[
+    str, matching(r"[A-Za-z][A-Za-z0-9_]{0,99}", "an attribute is named with letters, digits and underscores")
+]
 BatchSize = Annotated[int, between(1, 10_000)]
 TopicPrefix = Annotated[
     str,
@@ -316,6 +319,14 @@ class NgsiSink(Sink, Login):
     batch: BatchSize = 100
     history_url: HttpUrl | None = None
     location: bool = True
+    commands: Literal["off", "poll", "subscribe"] = "off"
+    command_attributes: Annotated[tuple[AttributeName, ...], AsTuple] = ("downlink",)
+    commands_interval: PositiveDuration = timedelta(seconds=30)
+    commands_max_age: Annotated[PositiveDuration, at_most("1d", "longer the queue does not remember what was done")] = (
+        timedelta(hours=1)
+    )
+    notify_url: HttpUrl | None = None
+    notify_token_file: SecretFile | None = None
 
 
 class NgsiV2SinkSettings(NgsiSink):

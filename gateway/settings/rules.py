@@ -177,6 +177,10 @@ def _commanded(path: KeyPath, table: Raw, raw: Raw) -> Found:
     )
     if through_door and "listen" not in _table(raw, "commands"):
         yield (*path, "commands"), 'needs a place to knock: [commands] with listen = "0.0.0.0:8090"'
+    if through_door and table.get("type") != "webhook":
+        for key in ("notify_url", "notify_token_file"):
+            if key not in table:
+                yield (*path, key), 'is missing: commands = "subscribe" needs it; "poll" does not'
     if table.get("type") == "webhook":
         if through_door and not {"hmac_file", "commands_hmac_file"} & table.keys():
             yield (*path, "commands_hmac_file"), "is missing: a command without signature could be anybody's"

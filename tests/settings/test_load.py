@@ -387,6 +387,11 @@ def test_commands_need_a_door_a_signature_and_names(problems, keys, words):
     assert any(words in one for one in found)
 
 
+def test_a_subscription_needs_an_address_and_a_token(problems):
+    sink = '[commands]\nlisten = "0.0.0.0:8090"\n[sink.s]\ntype = "ngsi-v2"\nurl = "http://h"\ncommands = "subscribe"'
+    assert [str(one).split()[1] for one in problems(sink)] == ["sink.s.notify_url", "sink.s.notify_token_file"]
+
+
 def test_commands_and_console_need_ports_of_their_own(problems):
     (problem,) = problems('[commands]\nlisten = "127.0.0.1:8081"\n[console]\nlisten = "127.0.0.1:8081"')
     assert "commands.listen" in str(problem)
