@@ -70,7 +70,8 @@ lock: ## write requirements/*.txt anew, keeping the versions they have
 	    --generate-hashes --no-header --no-annotate "$$@" >/dev/null; }; \
 	compile $(ARGS) pyproject.toml --output-file requirements/run.txt; \
 	compile $(ARGS) pyproject.toml requirements/dev.in --constraint requirements/run.txt --output-file requirements/dev.txt; \
-	compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
+	compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt; \
+	compile requirements/hardware.in --constraint requirements/dev.txt --output-file requirements/hardware.txt
 
 clean: ## forget .venv and everything made
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

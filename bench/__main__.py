@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, codecs, line, lns, parts, serving, sinks, store
+from bench import answers, backlog, chip, codecs, line, lns, parts, radio, serving, sinks, store, trace, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,14 @@ def main() -> int:
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),
         "drain": lambda chosen: backlog.run(chosen.backlog),
+        "trace": lambda _: trace.run(),
         "sinks": lambda chosen: sinks.run(chosen.backlog),
+        "words": lambda _: words.run(),
         "serving": lambda _: serving.run(),
         "lns": lambda chosen: lns.run(chosen.seconds),
         "answers": lambda chosen: answers.run(chosen.seconds),
+        "chip": lambda _: chip.run(),
+        "radio": lambda _: radio.run(),
     }
     parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks)}; all by default")

@@ -184,7 +184,7 @@ class Control:
             entry = await self._desk.ask(dev_eui, downlink_asked(asked), COMMAND)
         except NoDownlink as error:
             raise UsageError(str(error), hint="lorawan-gateway downlink send --help") from None
-        return downlink_json(entry)
+        return {} if entry is None else downlink_json(entry)
 
     async def _cancel(self, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         ref = facts.get("ref")

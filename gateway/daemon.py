@@ -30,7 +30,7 @@ from gateway.forgetting import Forgetting
 from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
-from gateway.host.identity import gateway_eui
+from gateway.host.identity import chip_eui, own_eui, remember_chip_eui
 from gateway.host.logs import set_up_logging
 from gateway.host.systemd import Notifier
 from gateway.lns.server import Forwarding, Reception
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from gateway.delivery.sink import Sink
     from gateway.forgetting import Memory
     from gateway.host.time_sources import TimeSources
+    from gateway.journal import Onlooker
     from gateway.model import DevEui, GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.settings import Settings
@@ -100,25 +101,25 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
     """Open the parts, run them until a signal, stop in order."""
     stop, disk_is_back = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
-    eui = settings.gateway.eui or gateway_eui()
     notifier = Notifier()
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
         clock = opened.enter_context(Clock(settings.store.path, time_sources))
+        eui = settings.gateway.eui or await _own_eui(settings, clock)
         store = await opened.enter_async_context(await asyncio.to_thread(_open_store, settings, eui))
         store.date, store.now_us = clock.dating.date, lambda: clock.stamp().utc_us
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
         radio = parts.radio(settings, ledger, clock.stamp, store.counters)
-        side = _network_side(settings, eui, store, radio, decoder, clock)
+        view = _view(settings, eui, radio, store, clock)
+        side = _network_side(settings, eui, store, radio, decoder, clock, view.trace)
         await side.load()
-        view = GatewayView(eui, settings.gateway.name, radio, store, clock.stamp, clock.facts)
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
         drains = _drains(settings, eui, store, side, view, clock)
         if side.answers:
             line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, store, radio, side, clock)
+        forwarding = _forward(line, settings, eui, store, radio, side, clock, view.trace)
         custody, forgetting = _books(settings, store, drains, [side, view, *drains], clock)
         control = _control(settings, store, decoder, side.desk, forgetting)
         view.watch(line, drains, side, decoder, forwarding)
@@ -162,7 +163,7 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
     """What can be asked of a gateway that does not run: its store is held meanwhile. StorageError when it does run."""
     async with AsyncExitStack() as opened:
         opened.enter_context(Ownership(settings.store.path))
-        eui = settings.gateway.eui or gateway_eui()
+        eui = settings.gateway.eui or own_eui(settings.store.path)
         store = await opened.enter_async_context(await asyncio.to_thread(_open_on_disk, settings, eui))
         clock = opened.enter_context(Clock())
         store.date = remembered_dating(settings.store.path).date
@@ -256,14 +257,36 @@ async def _open_doors(
     return page
 
 
+def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
+    gateway, region = settings.gateway, region_named(settings.gateway.region)
+    return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+
+
+async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
+    """By the concentrator, which is asked once: it has to be started for that, and is closed again."""
+    folder = settings.store.path
+    if chip_eui(folder) is None and (found := await parts.chip_eui(settings, clock.stamp)) is not None:
+        remember_chip_eui(folder, found)
+        return found
+    return own_eui(folder)
+
+
 def _network_side(
-    settings: Settings, eui: GatewayEui, store: Store, radio: Concentrator, decoder: Decoder, clock: Clock
+    settings: Settings,
+    eui: GatewayEui,
+    store: Store,
+    radio: Concentrator,
+    decoder: Decoder,
+    clock: Clock,
+    onlooker: Onlooker,
 ) -> NetworkSide:
     region, network = region_named(settings.gateway.region), settings.network
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
     plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
-    return NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, answers=answers)
+    side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
+    store.removed = side.mailbox.removed
+    return side
 
 
 def _forward(
@@ -274,10 +297,11 @@ def _forward(
     radio: Concentrator,
     side: NetworkSide,
     clock: Clock,
+    onlooker: Onlooker,
 ) -> Forwarding:
     """Let whatever is heard go on to the network servers that the settings name."""
     reception = Reception(partial(only_receiver, radio))
-    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception)
+    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception, onlooker)
     if store.in_memory_because is None:
         keeper = partial(KeptFrames, store, answers=side.answers)
         servers = parts.with_history(settings, servers, keeper, clock.stamp)

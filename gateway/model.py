@@ -378,6 +378,9 @@ class Reading:
     channel: int
     rf_chain: int
     reread: bool = False  # made from what was kept, with keys or a codec that came later
+    counter_us: int | None = None  # of the concentrator at the end of reception
+    device_class: str = "A"
+    join_eui: JoinEui | None = None
 
     @classmethod
     def of(cls, uplink: OpenedUplink, decoded: Decoded) -> Reading:
@@ -404,6 +407,9 @@ class Reading:
             snr_db=frame.snr_db,
             channel=frame.channel,
             rf_chain=frame.rf_chain,
+            counter_us=frame.counter_us,
+            device_class=uplink.device.device_class,
+            join_eui=uplink.device.join_eui,
         )
 
 
@@ -522,3 +528,45 @@ class TxReport:
     ref: str
     result: TxResult
     detail: str = ""
+    against: str = ""  # of COLLISION_PACKET: the `ref` of the transmission that is in the way, if it is known
+
+
+# --- what happens to devices ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A device has a new session."""
+
+    device: Device
+    dev_addr: DevAddr
+    frame: RadioFrame  # its join request
+
+
+@dataclass(frozen=True, slots=True)
+class DownlinkMoved:
+    """A downlink is in another state than before."""
+
+    device: Device
+    entry: QueuedDownlink
+    at: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class DownlinkRefused:
+    """A request for a downlink that was none, or cannot be: it was never queued."""
+
+    device: Device
+    ref: str | None
+    reason: str
+    at: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A device is not known here any more."""
+
+    dev_eui: DevEui
+
+
+Happening = Joined | DownlinkMoved | DownlinkRefused | Removed

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.errors import UsageError
 from gateway.forgetting import Known
+from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.delivery.mqtt import Words
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.ngsi_orders import Orders
     from gateway.delivery.sink import Sink
+    from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
-    from gateway.lns.server import Carry, NetworkServer, Reception
+    from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
     from gateway.regions.region import Region
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
         ChirpstackMqttLnsSettings,
         FileSinkSettings,
         GatewaySettings,
+        LibloragwRadioSettings,
         Lns,
         LnsSettings,
         MqttSinkSettings,
@@ -60,13 +66,14 @@ if TYPE_CHECKING:
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
+    Channels = Sequence[int] | None  # Hz, beyond those of the region; None: the usual ones
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
 def _packet_forwarder(
-    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Channels
 ) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
@@ -75,8 +82,10 @@ def _packet_forwarder(
 
 
 def _virtual(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
 ) -> Concentrator:
+    if settings.process:
+        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
     from gateway.radio.virtual import VirtualRadio
 
     return VirtualRadio(
@@ -95,9 +104,61 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
     return load_scenario(settings.scenario)
 
 
-RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters], Concentrator]] = {
+def _virtual_in_process(
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+) -> Concentrator:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+    from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
+
+    setting = ChipSetting(
+        type="virtual",
+        driver=DRIVER,
+        plan=plan_of(region, extra_hz=extra),
+        options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
+        receiver="virtual",
+        realtime=False,
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=ANTENNA_GAIN_DBI), stamp=now)
+
+
+DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
+"""Which function of which module makes the chip; the radio process imports it, the daemon never does."""
+
+
+def _chip(
+    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
+) -> ChipRadio:
+    from gateway.radio.channels import plan_of
+    from gateway.radio.chip_radio import ChipRadio, ChipSetting
+
+    told = _told_of_the_board(settings, region)
+    setting = ChipSetting(
+        type=settings.type,
+        driver=DRIVERS[settings.type],
+        plan=plan_of(region, extra_hz=extra, block=settings.block),
+        options=lambda: told,
+    )
+    return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
+
+
+def _told_of_the_board(settings: LibloragwRadioSettings, region: Region) -> Mapping[str, str | float]:
+    """What a driver is told of its board: the settings by their own names, `tx_gains` as words of one text."""
+    told: dict[str, str | float] = {"region": region.name, "library": str(settings.library), "gpio": settings.gpio}
+    for name in ("board", "spi", "usb", "reset", "power", "sx1261_reset", "sx1261", "i2c", "temperature_sensor"):
+        if (value := getattr(settings, name)) is not None:
+            told[name] = str(value)
+    if settings.rssi_offset_db is not None:
+        told["rssi_offset_db"] = settings.rssi_offset_db
+    if settings.tx_gains:
+        told["tx_gains"] = " ".join(settings.tx_gains)
+    return told
+
+
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
+    "libloragw": _chip,
 }
 
 
@@ -107,7 +168,18 @@ def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counter
     `f_cnt_up` are the counters that simulated devices go on from.
     """
     region = region_named(settings.gateway.region)
-    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
+
+
+async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
+    """The number of the concentrator, which is started for that; None where the radio is no chip or has no number."""
+    if settings.radio.type != "libloragw":
+        return None
+    from gateway.radio.duty_cycle import AirtimeLedger
+
+    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, ())
+    async with radio:
+        return radio.eui
 
 
 def residents(settings: Settings) -> Sequence[NewDevice]:
@@ -124,29 +196,52 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway_eui: GatewayEui) -> Sink:
-    from gateway.delivery.mqtt import MqttDestination, MqttSink
+def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+    from gateway.delivery.mqtt import MqttSink
+    from gateway.lines.mqtt import Broker
 
     password = settings.password_file or settings.token_file
-    return MqttSink(
-        MqttDestination(
-            name=name,
-            url=str(settings.url),
-            gateway_eui=gateway_eui,
-            topic_prefix=settings.topic_prefix,
-            client_id=settings.client_id or f"{gateway_eui}-{name}",
-            username=settings.username,
-            password=_reader(password),
-            ca_file=_file(settings.ca_file),
-            cert_file=_file(settings.cert_file),
-            key_file=_file(settings.key_file),
-            in_flight=settings.in_flight,
-            privacy=privacy(settings),
-        )
+    broker = Broker(
+        url=str(settings.url),
+        client_id=settings.client_id or f"{gateway_eui}-{name}",
+        username=settings.username,
+        password=_reader(password),
+        ca_file=_file(settings.ca_file),
+        cert_file=_file(settings.cert_file),
+        key_file=_file(settings.key_file),
+        in_flight=settings.in_flight,
     )
+    words = _words(settings, gateway, gateway_eui)
+    return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
 
 
-def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
+def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Words:
+    """What the readers of a broker want to hear."""
+    if settings.format == "gateway":
+        from gateway.wire.home_assistant import HomeAssistant
+        from gateway.wire.own_topics import OwnWords
+
+        prefix = settings.topic_prefix or "lorawan"
+        wanted = settings.home_assistant
+        home_assistant = None if wanted is None else HomeAssistant(wanted, prefix)
+        return OwnWords(gateway_eui, prefix, privacy=privacy(settings), home_assistant=home_assistant)
+    manner: dict[str, Any] = {
+        "application": settings.application or "",
+        "tenant": settings.tenant,
+        "topic_prefix": settings.topic_prefix or "",
+        "location": _location(gateway),
+        "privacy": privacy(settings),
+    }
+    if settings.format == "chirpstack":
+        from gateway.wire.chirpstack_events import ChirpstackWords
+
+        return ChirpstackWords(gateway_eui, region_named(gateway.region), **manner)
+    from gateway.wire.ttn_events import TtnWords
+
+    return TtnWords(gateway_eui, **manner)
+
+
+def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
     from gateway.delivery.http_line import HttpServer
     from gateway.delivery.webhook import WebhookDestination, WebhookSink
 
@@ -173,7 +268,7 @@ def _webhook(name: str, settings: WebhookSinkSettings, _: GatewayEui) -> Sink:
     )
 
 
-def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.nats import NatsDestination, NatsSink
     from gateway.lines.nats import NatsServer
 
@@ -202,7 +297,7 @@ def _nats(name: str, settings: NatsSinkSettings, gateway_eui: GatewayEui) -> Sin
     )
 
 
-def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
+def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
     from gateway.delivery.file import FileDestination, FileSink
 
     return FileSink(
@@ -217,7 +312,7 @@ def _files(name: str, settings: FileSinkSettings, _: GatewayEui) -> Sink:
     )
 
 
-def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
 
     return NgsiV2Sink(
@@ -232,11 +327,12 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway_eui: GatewayEui) -
             orders=_orders(name, settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
+            position=_position(settings, gateway),
         )
     )
 
 
-def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
     from gateway.wire.ngsi_ld import Context
 
@@ -255,8 +351,19 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway_eui: GatewayEui) -
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
+            position=_position(settings, gateway),
         )
     )
+
+
+def _position(
+    settings: NgsiV2SinkSettings | NgsiLdSinkSettings, gateway: GatewaySettings
+) -> tuple[float, float] | None:
+    """Longitude and latitude of the gateway, as the destination may know them."""
+    if not settings.location or gateway.longitude is None or gateway.latitude is None:
+        return None
+    cut = privacy(settings).coordinate
+    return cut(gateway.longitude), cut(gateway.latitude)
 
 
 def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
@@ -324,7 +431,7 @@ def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewayEui], Sink]] = {
+SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
     "mqtt": _mqtt,
     "webhook": _webhook,
     "nats": _nats,
@@ -339,7 +446,9 @@ STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [(SINKS[one.type](name, one, gateway_eui), manners(one)) for name, one in settings.sink.items()]
+    return [
+        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
+    ]
 
 
 def door_files(settings: Settings) -> tuple[Path | None, Path | None]:
@@ -387,9 +496,14 @@ class Site:
     gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
-    carry: Carry
+    carrier: Carrier
     now: Now
     reception: Reception
+    onlooker: Onlooker = NOBODY
+
+    def carry_for(self, name: str) -> Carry:
+        """The way to the radio of the network server of this name."""
+        return partial(self.carrier, asker=name)
 
 
 def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> NetworkServer:
@@ -408,9 +522,10 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             longitude=site.gateway.longitude,
             altitude_m=site.gateway.altitude_m,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        site.onlooker,
     )
 
 
@@ -430,10 +545,11 @@ def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -
             token_file=_file(settings.token_file),
             downlinks=settings.downlinks,
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
         site.gateway_eui,
+        site.onlooker,
     )
 
 
@@ -458,9 +574,10 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             key_file=_file(settings.key_file),
             location=_location(site.gateway),
         ),
-        site.carry,
+        site.carry_for(name),
         site.now,
         site.reception,
+        onlooker=site.onlooker,
     )
 
 
@@ -480,10 +597,15 @@ LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
 
 
 def lns(
-    settings: Settings, gateway_eui: GatewayEui, carry: Carry, now: Now, reception: Reception
+    settings: Settings,
+    gateway_eui: GatewayEui,
+    carrier: Carrier,
+    now: Now,
+    reception: Reception,
+    onlooker: Onlooker = NOBODY,
 ) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carry, now, reception)
+    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from gateway import __version__
 from gateway.console.feed import Feed
 from gateway.delivery.drain import age_s
-from gateway.wire.own_json import reading_json, unopened_json
+from gateway.model import Record
+from gateway.trace import Trace
+from gateway.wire.own_json import reading_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import DevEui, GatewayEui, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.model import DevEui, GatewayEui, OpenedUplink, RadioFrame, Reading, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
+    from gateway.regions.region import Region
     from gateway.serving.side import NetworkSide
     from gateway.store.part import Tally
     from gateway.store.store import Store
@@ -37,6 +40,7 @@ class GatewayView:
         gateway_eui: GatewayEui,
         name: str,
         radio: Concentrator,
+        region: Region,
         store: Store,
         now: Callable[[], Stamp],
         clock_facts: Callable[[], dict[str, Any]],
@@ -50,7 +54,8 @@ class GatewayView:
         self._started_s = time.monotonic()
         self._booked_before = _booked(store.books())
         self._last_heard: Stamp | None = None
-        self._feed: Feed[Record | tuple[RadioFrame, Refused]] = Feed(self._shape)
+        self._feed: Feed[Record | Callable[[], dict[str, Any]]] = Feed(_shape)
+        self.trace = Trace(self._feed, gateway_eui, region, now)
         self._line: UplinkLine | None = None
         self._side: NetworkSide | None = None
         self._drains: Sequence[Drain] = ()
@@ -76,19 +81,25 @@ class GatewayView:
 
     # --- the line's onlooker
 
+    def opened(self, uplink: OpenedUplink) -> None:
+        """A frame of a device of ours was heard."""
+        self.trace.opened(uplink)
+
     def kept(self, position: int, reading: Reading) -> None:
         """A reading is durable."""
         self._last_heard = reading.heard
-        self._feed.publish(self._store.record(position, reading))
+        record = self._store.record(position, reading)
+        self._feed.publish(record, raw=False)
+        self.trace.kept(record)
 
     def refused(self, frame: RadioFrame, refused: Refused) -> None:
         """A frame goes no further."""
         self._last_heard = frame.heard
-        self._feed.publish((frame, refused), opened=False)
+        self.trace.refused(frame, refused)
 
     def forget(self, dev_eui: DevEui) -> None:
         """Show a device no longer."""
-        self._feed.drop(lambda item: not isinstance(item, tuple) and item.reading.dev_eui == dev_eui)
+        self._feed.drop(lambda item: isinstance(item, Record) and item.reading.dev_eui == dev_eui)
 
     # --- for the console
 
@@ -97,30 +108,45 @@ class GatewayView:
         return self._feed.recent()
 
     def follow(self, *, raw: bool = False) -> AsyncGenerator[dict[str, Any], None]:
-        """Readings as they come; with `raw` also frames that are nobody's."""
+        """Readings as they come; with `raw` each packet and what becomes of it (`wire.trace_json`)."""
         return self._feed.follow(raw=raw)
-
-    def _shape(self, item: Record | tuple[RadioFrame, Refused]) -> dict[str, Any]:
-        if isinstance(item, tuple):
-            return unopened_json(self._gateway_eui, *item)
-        return reading_json(item)
 
     def status(self) -> dict[str, Any]:
         """The state now, as contract section 2 shapes it."""
         now = self._now()
+        radio = self._radio_status(now)
         return {
             "gateway_eui": str(self._gateway_eui),
             "gateway_name": self._name,
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
             "clock": self._clock_facts(),
-            "radio": self._radio_status(now),
+            "radio": radio,
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
             "codecs": [] if self._decoder is None else list(map(asdict, self._decoder.health())),
-            "network": {} if self._side is None else dict(self._side.facts()),
-            "lns": [] if self._forwarding is None else list(map(dict, self._forwarding.facts())),
+            "network": {} if self._side is None else {**self._side.facts(), "airtime": self._share(None, radio, now)},
+            "lns": self._servers(radio, now),
         }
+
+    def _servers(self, radio: Mapping[str, Any], now: Stamp) -> list[dict[str, Any]]:
+        facts = [] if self._forwarding is None else self._forwarding.facts()
+        return [{**one, "airtime": self._share(str(one["name"]), radio, now)} for one in facts]
+
+    def _share(self, asker: str | None, radio: Mapping[str, Any], now: Stamp) -> list[dict[str, Any]]:
+        """Of each sub-band's hour: what this one has used, and what is left for all together."""
+        return [
+            {
+                "receiver": use["receiver"],
+                "band": use["band"],
+                "used_s": round(
+                    self.trace.shares.used_us(asker, use["receiver"], use["band"], now.monotonic_us) / 1_000_000, 3
+                ),
+                "left_s": use["left_s"],
+                "limit_s": use["limit_s"],
+            }
+            for use in radio["airtime"]
+        ]
 
     def announcement(self) -> dict[str, Any]:
         """What destinations are told of this gateway: alive, since when, how well it hears and keeps."""
@@ -206,6 +232,10 @@ class GatewayView:
         unbooked = _booked(books) - self._booked_before - booked
         owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
         return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))
+
+
+def _shape(item: Record | Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return item() if callable(item) else reading_json(item)
 
 
 def _booked(books: Tally) -> int:

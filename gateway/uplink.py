@@ -93,6 +93,7 @@ class Onward(Protocol):
 class Onlooker(Protocol):
     """Who watches the line go by: `tail`, the console. May not wait."""
 
+    def opened(self, uplink: OpenedUplink) -> None: ...
     def kept(self, position: int, reading: Reading) -> None: ...
     def refused(self, frame: RadioFrame, refused: Refused) -> None: ...
 
@@ -139,6 +140,7 @@ class UplinkLine:
                     case JoinRequest() | RejoinRequest() as request:
                         carried.create_task(self._join(frame, request))
                     case OpenedUplink() as uplink:
+                        self._onlooker.opened(uplink)
                         self._pass_on(frame, own=True)
                         self._store.accept(uplink.device, uplink.session)
                         await self._room.acquire()
@@ -161,10 +163,10 @@ class UplinkLine:
         return self._onward is not None and self._onward.heard(frame, own=own and self._server is not None)
 
     def _refuse(self, frame: RadioFrame, refused: Refused) -> None:
+        self._onlooker.refused(frame, refused)
         wanted = self._pass_on(frame, own=refused.reason in OWN)
         self._store.keep_unopened(frame, refused, wanted=wanted)
         self.booked += 1
-        self._onlooker.refused(frame, refused)
         if self._server is not None and refused.reason in (Refusal.COPY, Refusal.REPETITION):
             self._server.heard_again(frame, refused)
 

@@ -28,30 +28,38 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "regions": EVERYBODY | PURE,
     "lorawan": EVERYBODY | PURE,
     "wire": EVERYBODY | PURE,
+    "wire.ttn_events": EVERYBODY | PURE | {"radio.airtime"},
     # The shells: each waits for one thing of the outside, none for another shell.
     "store": EVERYBODY | PURE,
     "store.airtime_file": EVERYBODY | PURE | {"radio.duty_cycle"},
     "decoding": EVERYBODY | PURE,
     "delivery": EVERYBODY | PURE | {"lines"},
-    "lns": EVERYBODY | PURE | {"downlink", "lines"},
+    "lns": EVERYBODY | PURE | {"downlink", "journal", "lines"},
     "radio": EVERYBODY | PURE,
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
     "lines": EVERYBODY | PURE,
     "host": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
+    "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
-    "settings": EVERYBODY | PURE,
+    "settings": EVERYBODY | PURE | {"radio.boards"},
     "console": EVERYBODY | PURE | {"settings", "store", "decoding", "host", "daemon"},
     "console.asking": EVERYBODY | PURE | {"settings", "store", "host", "parts", "daemon"},
+    "console.scan_commands": EVERYBODY | PURE | {"settings"}
+    | {"radio.board", "radio.board_table", "radio.scanning"},
     "console.sink_commands": EVERYBODY | PURE | {"settings", "store", "control"},
+    "console.simulate_commands": EVERYBODY | PURE | {"simulator"},
     "console.demo": EVERYBODY | PURE | {"settings", "store", "daemon", "parts", "status"},
     # The stories. Only the daemon knows everybody.
     "uplink": EVERYBODY | PURE | {"store", "decoding", "radio.concentrator"},
-    "downlink": EVERYBODY | PURE | {"radio.concentrator"},
+    "downlink": EVERYBODY | PURE | {"journal", "radio.concentrator"},
+    # What becomes of frames and downlinks, and who is told: a seam, and what stands behind it in a daemon.
+    "journal": EVERYBODY,
+    "trace": EVERYBODY | PURE | {"journal", "radio.shares", "console.feed"},
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
-    "serving": EVERYBODY | PURE | {"downlink", "radio.concentrator"},
+    "serving": EVERYBODY | PURE | {"downlink", "journal", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving", "forgetting"},
@@ -60,22 +68,27 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
-    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "radio", "simulator"}
+    "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "journal", "radio", "simulator"}
     | {"store.retention", "store.devices", "forgetting"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
-    | {"radio.concentrator", "console.feed"},
+    | {"radio.concentrator", "console.feed", "trace"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
-    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history"}
+    | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"}
     | {"forgetting"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
 # Rooms and modules that open nothing and wait for nothing: time, chance and bytes come in as arguments.
-NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "lines.pace"} | {
-    "delivery.ngsi_holdings",
-    "lns.filters", "radio.airtime", "radio.counter", "radio.duty_cycle", "radio.schedule", "radio.transmitters",
-}  # fmt: skip
+NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace", "delivery.ngsi_holdings"} | {
+    "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
+    "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
+    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
+} | {f"simulator.sx1302.{module}" for module in (
+    "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
+    "tuning",
+)}  # fmt: skip
 OUTSIDE = frozenset(
     {
         "asyncio",
@@ -120,6 +133,13 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),
     "quickjs-ng": (("_quickjs",), frozenset({"decoding"})),
+}
+
+
+# The same of what only some gateways need: extras of pyproject.toml, imported when the settings ask for them.
+EXTRAS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "pyserial": (("serial",), frozenset({"radio"})),
+    "spidev": (("spidev",), frozenset({"radio"})),
 }
 
 
@@ -176,7 +196,8 @@ def breach_of(name: str, target: str) -> str | None:
     if top in sys.stdlib_module_names:
         rule = row(name, NO_OUTSIDE)
         return f"decides, and so may not import {top}" if rule and top in OUTSIDE else None
-    rooms = next((rooms for names, rooms in DEPENDENCIES.values() if top in names), None)
+    known = [*DEPENDENCIES.values(), *EXTRAS.values()]
+    rooms = next((rooms for names, rooms in known if top in names), None)
     if rooms is None:
         return f"imports {top}, which is no dependency of ours"
     return None if row(name, rooms) else f"imports {top}, which belongs to {', '.join(sorted(rooms))}"
@@ -218,6 +239,10 @@ def test_every_room_stands_in_the_table():
 def test_every_dependency_stands_in_the_table_and_is_used_where_it_says():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {re.split(r"[<>=!~ \[;]", wish)[0] for wish in project["dependencies"]} == DEPENDENCIES.keys()
+    extras = {
+        re.split(r"[<>=!~ \[;]", wish)[0] for wishes in project["optional-dependencies"].values() for wish in wishes
+    }
+    assert EXTRAS.keys() <= extras
     files = {module_name(CHECKOUT / "gateway", file): file for file in (CHECKOUT / "gateway").rglob("*.py")}
     used = {(room_of(name), room_of(target)) for name, file in files.items() for target in imports(file, name, files)}
     promised = {(room, names[0]) for names, rooms in DEPENDENCIES.values() for room in rooms}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.console.verdict import Level, Step, Verdict
-from gateway.console.wording import count, plain
+from gateway.console.wording import count, milliseconds, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,18 @@ def answering(network: Mapping[str, Any], radio: Mapping[str, Any]) -> Verdict:
         return Verdict(Level.LOOK, "Many answers do not leave", why, (advice,), notes)
     why = f"{count(answered)} answers sent, {count(network.get('joined') or 0)} devices joined since the start."
     return Verdict(Level.GOOD, "Answers devices", why, (), notes)
+
+
+def airtime_left(radio: Mapping[str, Any]) -> list[str]:
+    """Lines: what is left of the hour of each sub-band that was sent in, for whoever wants to send."""
+    uses = radio.get("airtime") or ()
+    several = len({use.get("receiver") for use in uses}) > 1
+    lines = []
+    for use in uses:
+        whose = f" of {plain(use['receiver'])}" if several else ""
+        left, limit = milliseconds(1000 * use["left_s"]), milliseconds(1000 * use["limit_s"])
+        lines.append(f"{plain(use['band'])}{whose}: {left} of {limit} left to send this hour")
+    return lines
 
 
 def _fullest(uses: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:

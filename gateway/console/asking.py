@@ -38,10 +38,11 @@ def log_files(settings: Settings) -> LogFiles:
     """The files of the data folder, read beside a daemon or without one. StorageError when they cannot be read."""
     from gateway import parts
     from gateway.host.anchors import remembered_dating
-    from gateway.host.identity import gateway_eui
+    from gateway.host.identity import own_eui
     from gateway.store.queries import LogFiles
 
-    folder, eui = settings.store.path, settings.gateway.eui or gateway_eui()
+    folder = settings.store.path
+    eui = settings.gateway.eui or own_eui(folder)
     return LogFiles(folder, eui, parts.store_key(settings), remembered_dating(folder).date)
 
 

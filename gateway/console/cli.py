@@ -18,7 +18,9 @@ from gateway.console import (
     downlink_commands,
     live_commands,
     run_commands,
+    scan_commands,
     settings_commands,
+    simulate_commands,
     sink_commands,
     uplink_commands,
 )
@@ -38,6 +40,8 @@ GROUPS = (
     uplink_commands,
     downlink_commands,
     sink_commands,
+    scan_commands,
+    simulate_commands,
 )
 """Each registers its commands; the order is that of `--help`."""
 

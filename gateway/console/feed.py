@@ -22,6 +22,10 @@ WAIT = 512
 """Readings that may wait for one follower: a tenth of a second at 5,000 a second, under 1 MB."""
 
 
+RAW_WAITS = 8
+"""Times as many for who follows each packet: a frame is followed by a few events for each of several servers."""
+
+
 class _Queue(Generic[T]):
     """What waits for one follower."""
 
@@ -48,13 +52,22 @@ class Feed(Generic[T]):
         self._latest: deque[T] = deque(maxlen=keep)
         self._wait = wait
         self._queues: set[_Queue[T]] = set()
+        self._followed_raw = 0
 
-    def publish(self, item: T, *, opened: bool = True) -> None:
-        """Show a reading to everybody who looks; never waits. `opened=False`: only to those who asked for raw."""
+    @property
+    def followed_raw(self) -> bool:
+        """Whether anybody follows who asked for raw."""
+        return self._followed_raw > 0
+
+    def publish(self, item: T, *, opened: bool = True, raw: bool = True) -> None:
+        """Show a reading to everybody who looks; never waits.
+
+        `opened=False`: only to those who asked for raw; `raw=False`: not to them.
+        """
         if opened:
             self._latest.append(item)
         for queue in self._queues:
-            if opened or queue.raw:
+            if raw if queue.raw else opened:
                 queue.put(item)
 
     def drop(self, unwanted: Callable[[T], bool]) -> None:
@@ -70,8 +83,9 @@ class Feed(Generic[T]):
 
     async def follow(self, *, raw: bool = False) -> AsyncGenerator[dict[str, Any], None]:
         """Readings from the first `anext` on; `{"missed": n}` where this follower was too slow for n of them."""
-        queue = _Queue[T](self._wait, raw=raw)
+        queue = _Queue[T](self._wait * RAW_WAITS if raw else self._wait, raw=raw)
         self._queues.add(queue)
+        self._followed_raw += raw
         try:
             while True:
                 await queue.ready.wait()
@@ -84,3 +98,4 @@ class Feed(Generic[T]):
                     queue.ready.clear()
         finally:
             self._queues.discard(queue)
+            self._followed_raw -= raw

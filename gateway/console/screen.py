@@ -17,7 +17,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from gateway import __version__
 from gateway.console import verdict, wording
-from gateway.console.answering import answering
+from gateway.console.answering import airtime_left, answering
+from gateway.console.servers import server
 from gateway.console.verdict import Level, Pace
 from gateway.model import TimeQuality
 
@@ -152,7 +153,7 @@ class Screen:
         radio = status["radio"]
         self._pace.note(radio["heard"], now.steady_s)
         sinks = [verdict.link(facts) for facts in status["sinks"]]
-        servers = [verdict.link(facts) for facts in status["lns"]]
+        servers = [server(facts) for facts in status["lns"]]
         hearing, keeping = verdict.hearing(radio, status["uptime_s"]), verdict.keeping(status["store"])
         delivering = verdict.delivering([*sinks, *servers])
         lamps = [
@@ -175,9 +176,11 @@ class Screen:
             "delivering": delivering,
             "clock": verdict.clock(status["clock"]),
             "sending": answering(status["network"], radio) if status.get("network") else None,
+            "airtime": airtime_left(radio),
             "sinks": sinks,
             "servers": servers,
-            "steps": list(dict.fromkeys(step for one in (*sinks, *servers) for step in one.verdict.steps)),
+            "servers_told": _in_trouble(servers),
+            "steps": list(dict.fromkeys(step for one in sinks for step in one.verdict.steps)),
             "radio": radio,
             "reasons": _reasons(radio),
             "store": status["store"],
@@ -205,8 +208,8 @@ class Screen:
         }
 
 
-PARTS = ("head", "lamps", "notice", "hearing", "keeping", "delivering")
-"""Macros of `parts.html` with a place of their own; the ids of these places are `part-NAME`. `empty` is the seventh."""
+PARTS = ("head", "lamps", "notice", "hearing", "keeping", "delivering", "servers")
+"""Macros of `parts.html` with a place of their own; the ids of these places are `part-NAME`. `empty` is one more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +243,13 @@ def _pages() -> Pages:
         parts=templates.get_template("parts.html").module,
         assets={name: text for name, text in content.items() if name.endswith((".css", ".js", ".svg"))},
     )
+
+
+def _in_trouble(servers: Sequence[verdict.Link]) -> str:
+    troubled = [one for one in servers if one.verdict.level > Level.GOOD]
+    if not troubled:
+        return "all well"
+    return ", ".join(f"{one.name} {one.verdict.word.lower()}" for one in troubled)
 
 
 def _reasons(radio: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""`check` and `config example`; and how every command finds its settings."""
+"""`check` and `config …`; and how every command finds its settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.console import import_command
 from gateway.console.arguments import add_command, add_group
 from gateway.console.terminal import emit, say
 
@@ -26,6 +27,7 @@ def register(commands: Commands) -> None:
     )
     config = add_group(commands, "config", "the settings file")
     add_command(config, "example", example, "print a complete commented settings file")
+    import_command.register(config)
 
 
 def settings_path(arguments: argparse.Namespace) -> Path:

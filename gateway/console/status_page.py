@@ -9,8 +9,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gateway.console import verdict, wording
-from gateway.console.answering import answering
+from gateway.console import servers, verdict, wording
+from gateway.console.answering import airtime_left, answering
 from gateway.console.terminal import clean
 from gateway.errors import GatewayError
 
@@ -49,7 +49,7 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _part("Clock", verdict.clock(facts["clock"]))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
     if facts.get("network"):
-        yield from _part("Sends", answering(facts["network"], radio))
+        yield from _part("Sends", answering(facts["network"], radio), *airtime_left(radio))
     yield from _part("Keeps", verdict.keeping(store), f"{kept}{_forecast(store)}")
     for part in facts.get("codecs", ()):
         if (found := verdict.codec(part)) is not None:
@@ -62,28 +62,10 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
             waits += f", through in about {wording.duration(part['drained_in_s'])}"
         yield from _part("Sink", link.verdict, figures + waits, name=wording.plain(link.name))
     for part in facts["lns"]:
-        link = verdict.link(part)
-        yield from _part("LNS", link.verdict, server_figures(part), name=wording.plain(link.name))
+        link = servers.server(part)
+        yield from _part("LNS", link.verdict, *map(": ".join, link.figures), name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
-
-
-def server_figures(facts: Mapping[str, Any]) -> str:
-    """What came of frames and downlinks at one network server; each fact may be missing."""
-    told = [_figures(facts, ("forwarded", "acknowledged"))]
-    if (share := facts.get("acknowledged_share")) is not None:
-        told[0] += f" ({share:.0%})"
-    if missed := sum((facts.get("missed") or {}).values()):
-        told.append(f"missed {wording.count(missed)}")
-    if (round_trip_ms := facts.get("round_trip_ms")) is not None:
-        told.append(f"answers in {wording.milliseconds(round_trip_ms)}")
-    if (age_s := facts.get("last_contact_s")) is not None:
-        told.append(f"the last time {wording.duration(age_s)} ago")
-    results = sorted((facts.get("downlinks") or {}).items())
-    if results:
-        words = (f"{wording.plain(word)} {wording.count(number)}" for word, number in results)
-        told.append(f"downlinks: {', '.join(words)}")
-    return ", ".join(filter(None, told))
 
 
 def _forecast(store: Mapping[str, Any]) -> str:
@@ -97,9 +79,9 @@ def _forecast(store: Mapping[str, Any]) -> str:
     return told
 
 
-def _part(title: str, found: Verdict, figures: str = "", *, name: str = "") -> Iterator[str]:
+def _part(title: str, found: Verdict, *figures: str, name: str = "") -> Iterator[str]:
     yield f"{title:{_LABEL}}{_SIGNS[found.level]:6}{f'{name} {found.word}'.strip()}"
-    for text in (found.why, figures):
+    for text in (found.why, *figures):
         yield from _wrapped(text)
     for arrow, remarks in (("", found.notes), ("→ ", found.steps)):
         for remark in remarks:
@@ -133,7 +115,7 @@ def reading_line(reading: Mapping[str, Any]) -> str:
     signal = wording.signal(radio).figures if isinstance(radio, dict) else ""
     who = reading.get("name") or reading.get("dev_eui") or f"unknown {reading.get('dev_addr') or ''}".strip()
     counter = f"#{reading['f_cnt']}" if reading.get("f_cnt") is not None else ""
-    parts = (_local_time(reading.get("time")), clean(who), counter, _said(reading), f"({signal})" if signal else "")
+    parts = (local_time(reading.get("time")), clean(who), counter, said(reading), f"({signal})" if signal else "")
     return wording_on_a_terminal("  ".join(filter(None, parts)))
 
 
@@ -143,7 +125,7 @@ def reading_cells(reading: Mapping[str, Any]) -> tuple[str, ...]:
     late = " (read again)" if reading["late"] else ""
     signal = wording.signal(reading["radio"])
     bars = f"SF{factor}" if (factor := reading["radio"].get("spreading_factor")) else "FSK"
-    cells = (_local_date(reading["time"]), who, str(reading["f_cnt"]), _said(reading) + late, f"{bars} {signal.word}")
+    cells = (_local_date(reading["time"]), who, str(reading["f_cnt"]), said(reading) + late, f"{bars} {signal.word}")
     return tuple(map(wording_on_a_terminal, cells))
 
 
@@ -154,7 +136,8 @@ def _local_date(text: str) -> str:
         return text
 
 
-def _said(reading: Mapping[str, Any]) -> str:
+def said(reading: Mapping[str, Any]) -> str:
+    """What a reading says, in words; of one that nobody could read, why and its payload."""
     if problem := reading.get("problem"):
         return f"{problem}: {reading.get('payload') or 'no payload'}"
     found = reading.get("measurements")
@@ -164,7 +147,7 @@ def _said(reading: Mapping[str, Any]) -> str:
     return str(reading.get("payload") or "no payload")
 
 
-def _local_time(text: object) -> str:
+def local_time(text: object) -> str:
     """The clock on the wall here; the date is in `--json`."""
     try:
         return datetime.fromisoformat(str(text)).astimezone().strftime("%H:%M:%S")

@@ -26,6 +26,9 @@ QUIET_S = 900.0
 BEHIND_S = 60.0
 """A queue whose oldest reading is younger than this is only breathing: batches, acknowledgements on their way."""
 
+LONGEST_HINT = 300
+"""Characters: what to do is never cut in the middle, unless it were endless."""
+
 PACE_MINUTES = 30
 RECENT_MINUTES = 5
 
@@ -71,6 +74,7 @@ class Link:
     queued: int = 0
     oldest_age_s: float = 0.0
     acknowledged: int | None = None
+    figures: tuple[tuple[str, str], ...] = ()  # label and words; empty: those above say it
 
 
 DOCTOR = Step("Examine everything, step by step:", "lorawan-gateway doctor")
@@ -393,4 +397,4 @@ def _evidence(facts: Mapping[str, Any]) -> str:
 
 def _own_advice(facts: Mapping[str, Any]) -> tuple[Step, ...]:
     hint = facts.get("hint")
-    return (Step(plain(hint)),) if hint else ()
+    return (Step(plain(hint, LONGEST_HINT)),) if hint else ()

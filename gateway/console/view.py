@@ -28,10 +28,15 @@ The console shows more where there is more. Each of these keys may be missing or
     store.losses, sinks[].losses             {reason: records} never stored; never delivered there
     sinks[].paused, sinks[].resent           held by hand; records sent once more
     store.lost          records that damage cost
-    lns[].forwarded, lns[].acknowledged      frames sent there, and confirmed (acknowledged_share: 0 to 1)
+    lns[].type, lns[].server                 what it speaks, and where it is
+    lns[].forwarded     frames sent there; of these `acknowledged` or `unanswered` (acknowledged_share: 0 to 1); the
+                        three are None where the protocol acknowledges nothing
     lns[].missed        {reason: frames}     frames for it that were not sent; lns[].filtered: frames not for it
     lns[].round_trip_ms, lns[].last_contact_s                 how soon it answers, and when it did last
-    lns[].downlinks     {result: downlinks}  what became of those it asked for; the results are `model.TxResult`
+    lns[].downlinks     {result: downlinks}  what became of those it asked for: `model.TxResult`, or its protocol's word
+    lns[].refused       {reason: messages}   what came from it and was not taken
+    lns[].airtime, network.airtime           [{receiver, band, used_s, left_s, limit_s}]: of the hour of each sub-band
+                                             that was sent in, what this one has used, and what is left for all
 
 A reading is a JSON object as in contract, section 4.
 """
@@ -56,7 +61,9 @@ class View(Protocol):
         ...
 
     def follow(self, *, raw: bool = False) -> AsyncGenerator[dict[str, Any], None]:
-        """Readings as they come, from the first `anext` on; with `raw` also frames of unknown devices (`dev_eui` None).
+        """Readings as they come, from the first `anext` on; with `raw` each packet, and what becomes of it.
+
+        With `raw` each object says in `event` what it is (`wire.trace_json`); a frame of nobody's has no `dev_eui`.
 
         Bounded: a reader that is too slow loses the oldest and gets `{"missed": number}` in their place. Closing it
         (`aclose`) ends it. `feed.Feed` is one.

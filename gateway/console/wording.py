@@ -136,11 +136,11 @@ def size(value_bytes: float) -> str:
     return f"{number(value, 1)}{THIN}GiB"
 
 
-def plain(value: object) -> str:
+def plain(value: object, longest: int = LONGEST_TEXT) -> str:
     """Foreign text on one line: control characters gone, cut where it would flood the page."""
     text = "".join(" " if unicodedata.category(c) in {"Cc", "Zl", "Zp", "Cs"} else c for c in str(value)[:1000])
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def sentence(name: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.delivery.sink import AskingLink, SinkUnavailable
+from gateway.delivery.sink import AskingLink, SinkUnavailable, TellingLink
 from gateway.forecast import Pace
 from gateway.lines.pace import Limiter, backoff_s
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.delivery.sink import Link, Refusal, Sink
-    from gateway.model import DevEui, Record, Stamp
+    from gateway.model import DevEui, Happening, Record, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,24 @@ class Manners:
         return not tags or all(record.reading.tags.get(name) == value for name, value in tags.items())
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Something a destination is told beside the records: facts for a topic, what happened to a device, or both."""
+
+    told: asyncio.Future[None]
+    topic: str = ""
+    facts: Mapping[str, Any] | None = None
+    happening: Happening | None = None
+
+    def is_of(self, dev_eui: DevEui) -> bool:
+        """Whether it tells of this device; that it was removed is something else."""
+        device = getattr(self.happening, "device", None)
+        return self.topic.startswith(f"{dev_eui}/") or (device is not None and device.dev_eui == dev_eui)
+
+    def __str__(self) -> str:
+        return self.topic or type(self.happening).__name__
+
+
 class Drain:
     """Carries records to one destination for as long as the gateway runs."""
 
@@ -116,7 +134,7 @@ class Drain:
         *,
         now: Callable[[], Stamp],
         facts: Callable[[], Mapping[str, Any]],
-        asked: Callable[[str, DevEui, bytes], None] | None = None,
+        asked: Callable[[str, DevEui | str, bytes], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """`facts` are what the destination is told of the gateway; `asked` hears what downlinks it asks for."""
@@ -130,7 +148,7 @@ class Drain:
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._limiter = Limiter(manners.backlog_per_s)
         self._turns = asyncio.Semaphore()
-        self._news: deque[tuple[str, Mapping[str, Any], asyncio.Future[None]]] = deque()
+        self._news: deque[_News] = deque()
         self._news_came = asyncio.Event()
         self._live_from = outbox.head  # the live lane has looked at everything up to here
         self._border = outbox.head  # up to here it is the backlog lane's, whatever the live lane does meanwhile
@@ -173,28 +191,32 @@ class Drain:
     async def announce(self, topic: str, facts: Mapping[str, Any]) -> None:
         """Tell the destination a fact of the gateway itself, once there is a connection; back when it was told."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._news.append((topic, facts, told))
+        self._news.append(_News(told, topic, facts))
         self._news_came.set()
         await told
 
-    def tell(self, topic: str, facts: Mapping[str, Any]) -> None:
-        """Tell the destination what is of use soon or not at all; when too much waits, the oldest is left out."""
+    def tell(self, topic: str, facts: Mapping[str, Any] | None, happening: Happening | None = None) -> None:
+        """Tell the destination what is of use soon or not at all; when too much waits, the oldest is left out.
+
+        `facts` are in our own JSON, None when there is nothing to say in that; `happening` is the same for
+        destinations that have words of their own.
+        """
         if len(self._news) >= MOST_NEWS:
-            left_out, _, told = self._news[1]  # the first may be on its way
+            left_out = self._news[1]  # the first may be on its way
             del self._news[1]
-            if not told.done():
-                told.set_result(None)
+            if not left_out.told.done():
+                left_out.told.set_result(None)
             log.warning("%s: is not told of %s, too much waits for it", self.name, left_out)
-        self._news.append((topic, facts, asyncio.get_running_loop().create_future()))
+        self._news.append(_News(asyncio.get_running_loop().create_future(), topic, facts, happening))
         self._news_came.set()
 
     def forget(self, dev_eui: DevEui) -> None:
         """Tell the destination nothing of this device any more, of what still waits to be told."""
         waiting = [*self._news][1:]  # the first may be on its way
-        for news in [one for one in waiting if one[0].startswith(f"{dev_eui}/")]:
+        for news in [one for one in waiting if one.is_of(dev_eui)]:
             self._news.remove(news)
-            if not news[2].done():
-                news[2].set_result(None)
+            if not news.told.done():
+                news.told.set_result(None)
 
     # --- connecting
 
@@ -303,12 +325,15 @@ class Drain:
     async def _tell_news(self, link: Link) -> None:
         while True:
             while self._news:
-                topic, facts, told = self._news[0]
-                if not told.done():
-                    await link.announce(topic, facts)
+                news = self._news[0]
+                if not news.told.done():
+                    if news.facts is not None:
+                        await link.announce(news.topic, news.facts)
+                    if news.happening is not None and isinstance(link, TellingLink):
+                        await link.report(news.happening)
                 self._news.popleft()
-                if not told.done():
-                    told.set_result(None)
+                if not news.told.done():
+                    news.told.set_result(None)
             self._news_came.clear()
             await self._news_came.wait()
 

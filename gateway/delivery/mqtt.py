@@ -4,6 +4,8 @@ What counts as delivered is the PUBACK of QoS 1: the broker took the reading ove
 whether its queue survives a power cut, is the broker's business; with `need_subscriber` a reading that nobody was
 subscribed to stays here. MQTT 5 says why something was not taken. MQTT 3.1.1 has no words for that: its brokers
 acknowledge what they throw away, so prefer a broker that speaks 5.
+
+What is said, and on which topics, is not decided here: `Words` are our own, ChirpStack's or The Things Stack's.
 """
 
 from __future__ import annotations
@@ -11,26 +13,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiomqtt
 
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.lines.dialing import Unreachable
-from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
-from gateway.model import DevEui
-from gateway.wire.own_json import json_bytes
-from gateway.wire.privacy import EVERYTHING, Privacy
+from gateway.lines.mqtt import FAREWELL_S, open_line
+from gateway.wire.own_downlink import NoDownlink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from pathlib import Path
 
-    from gateway.model import GatewayEui, Record
-
-    Compose = Callable[[Record], Sequence[tuple[str, bytes]]]
-    """Makes of a record the messages, topic and payload, that carry it."""
+    from gateway.lines.mqtt import Broker, MqttLine
+    from gateway.model import Happening, Record
+    from gateway.wire.mqtt_message import MqttMessage, Whom
 
 log = logging.getLogger(__name__)
 
@@ -40,106 +39,121 @@ _NO_MATCHING_SUBSCRIBERS: Final = 0x10
 _NOT_AUTHORIZED: Final = 0x87
 _NEVER_TAKEN: Final = frozenset({0x90, 0x95, 0x99})  # topic name invalid, packet too large, payload format invalid
 
-_OFFLINE: Final = b'{"state":"offline"}'
 
+class Words(Protocol):
+    """What a broker's readers want to hear, and how they ask; decides, and waits for nothing."""
 
-@dataclass(frozen=True, slots=True)
-class MqttDestination:
-    """What the settings say of one `[sink.NAME]` of type mqtt. ValueError, without secrets, for what cannot be.
+    @property
+    def will(self) -> MqttMessage | None:
+        """What the broker says when the gateway is gone, and the gateway itself when it leaves."""
+        ...
 
-    Paths and login as in `Broker`; `privacy` is what the broker gets to see of a reading.
-    """
+    @property
+    def asking(self) -> tuple[str, ...]:
+        """Topic filters of requests for downlinks."""
+        ...
 
-    name: str
-    url: str  # mqtt://host[:1883] or mqtts://host[:8883]
-    gateway_eui: GatewayEui
-    topic_prefix: str = "lorawan"
-    client_id: str = ""  # empty: made of gateway and name, the same after each restart
-    username: str | None = None
-    password: Callable[[], str] | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    in_flight: int = 32
-    privacy: Privacy = EVERYTHING
-    need_subscriber: bool = False
-    keepalive_s: int = 30  # a dead line is noticed after at most twice this
-    connect_timeout_s: float = 10.0
-    ack_timeout_s: float = 20.0  # since the last acknowledgement
-    broker: Broker = field(init=False)
+    def greeting(self) -> Sequence[MqttMessage]:
+        """What is said when a connection begins."""
+        ...
 
-    def __post_init__(self) -> None:
-        """Check, and derive the broker."""
-        if any(character in self.topic_prefix for character in "+#\0") or not self.topic_prefix.strip("/"):
-            raise ValueError(f"topic_prefix {self.topic_prefix!r} must be a topic without + and #")
-        broker = Broker(
-            url=self.url,
-            client_id=self.client_id or f"lorawan-gateway-{self.gateway_eui}-{self.name}",
-            username=self.username,
-            password=self.password,
-            ca_file=self.ca_file,
-            cert_file=self.cert_file,
-            key_file=self.key_file,
-            in_flight=self.in_flight,
-            keepalive_s=self.keepalive_s,
-            connect_timeout_s=self.connect_timeout_s,
-        )
-        object.__setattr__(self, "broker", broker)
+    def of_record(self, record: Record) -> Sequence[MqttMessage]:
+        """The messages that carry a record, in their order; it is delivered when all of them are."""
+        ...
 
-    def topic(self, tail: str) -> str:
-        """A topic of this gateway: `lorawan/0016c001ff10a235/status`."""
-        return f"{self.topic_prefix}/{self.gateway_eui}/{tail}"
+    def of_gateway(self, topic: str, facts: Mapping[str, Any]) -> MqttMessage | None:
+        """Facts of the gateway itself, or of a device in our own JSON; None where there is no place for them."""
+        ...
+
+    def of_happening(self, happening: Happening) -> Sequence[MqttMessage]:
+        """What happened to a device, where these readers have words of their own for it."""
+        ...
+
+    def requests(
+        self, topic: str, payload: bytes, now_us: int, fresh: Callable[[], str]
+    ) -> Sequence[tuple[Whom, bytes]]:
+        """The downlinks that a message asks for, in our own JSON; NoDownlink when it asks for none.
+
+        `now_us` is now, in microseconds since 1970; `fresh` gives a new UUID as text.
+        """
+        ...
 
 
 class MqttSink:
-    """A Sink (`gateway.delivery.sink`) that is an MQTT broker.
+    """A Sink (`gateway.delivery.sink`) that is an MQTT broker."""
 
-    `compose` makes another format's messages of a record; without it, our own JSON goes to `…/{dev_eui}/up`.
-    """
-
-    def __init__(self, destination: MqttDestination, compose: Compose | None = None) -> None:
-        self.name = destination.name
-        self._destination = destination
-        self._compose = compose or _own_format(destination)
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        words: Words,
+        *,
+        need_subscriber: bool = False,
+        ack_timeout_s: float = 20.0,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """`ack_timeout_s` counts from the last acknowledgement; `now_us` is microseconds since 1970."""
+        self.name = name
+        self._broker = broker
+        self._words = words
+        self._need_subscriber = need_subscriber
+        self._ack_timeout_s = ack_timeout_s
+        self._now_us = now_us
         self._told_of_3_1_1 = False
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[MqttLink]:
-        """A link that has said "online"; leaving says "offline". SinkUnavailable when there is none to be had.
+        """A link that has said its greeting; leaving says the will. SinkUnavailable when there is none to be had.
 
-        Should the gateway die or the line break, the broker says "offline" for it: that is its last will.
+        Should the gateway die or the line break, the broker says the will for it.
         """
-        destination = self._destination
-        will = aiomqtt.Will(destination.topic("status"), _OFFLINE, qos=1, retain=True)
+        words = self._words
+        will = words.will
+        last_words = None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain)
         try:
-            line = await open_line(destination.broker, will)
+            line = await open_line(self._broker, last_words)
         except Unreachable as reason:
             raise SinkUnavailable(str(reason), alert=reason.alert) from reason
-        link = MqttLink(line, destination, self._compose)
+        link = MqttLink(
+            self.name, line, words,
+            need_subscriber=self._need_subscriber, ack_timeout_s=self._ack_timeout_s, now_us=self._now_us,
+        )  # fmt: skip
         try:
             if line.protocol is aiomqtt.ProtocolVersion.V311:
                 self._accept_3_1_1()
-            await link.announce("status", {"gateway_eui": str(destination.gateway_eui)}, retain=True)
+            await link.say(words.greeting())
             yield link
         finally:
             await link.leave()
 
     def _accept_3_1_1(self) -> None:
-        if self._destination.need_subscriber:
-            raise SinkUnavailable("need_subscriber needs MQTT 5, and this broker speaks 3.1.1 only", alert=True)
+        if self._need_subscriber:
+            raise SinkUnavailable("require_subscriber needs MQTT 5, and this broker speaks 3.1.1 only", alert=True)
         if not self._told_of_3_1_1:
             self._told_of_3_1_1 = True
             log.warning("sink %s: the broker speaks MQTT 3.1.1 only, it cannot say which readings it drops", self.name)
 
 
 class MqttLink:
-    """An open connection to a broker; a Link."""
+    """An open connection to a broker; an AskingLink and a TellingLink."""
 
-    def __init__(self, line: MqttLine, destination: MqttDestination, compose: Compose) -> None:
+    def __init__(
+        self,
+        name: str,
+        line: MqttLine,
+        words: Words,
+        *,
+        need_subscriber: bool,
+        ack_timeout_s: float,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._name = name
         self._line = line
-        self._destination = destination
-        self._compose = compose
-        self._unwelcome: set[str] = set()  # announcements the broker refused; said once
+        self._words = words
+        self._need_subscriber = need_subscriber
+        self._ack_timeout_s = ack_timeout_s
+        self._now_us = now_us
+        self._unwelcome: set[str] = set()  # topics the broker refused; said once
 
     @property
     def ended(self) -> bool:
@@ -154,56 +168,60 @@ class MqttLink:
         """
         window = _Window()
         refusals = [refusal for record in batch if (refusal := self._send(record, window)) is not None]
-        reason = await self._answers(window, self._destination.ack_timeout_s)
+        reason = await self._answers(window, self._ack_timeout_s)
         unavailable = SinkUnavailable(reason) if reason else None
         for position, (code, words) in window.objections.items():
             if code in _NEVER_TAKEN:
                 refusals.append(Refusal(position, f"the broker refuses it: {words}"))
-            elif code != _NO_MATCHING_SUBSCRIBERS or self._destination.need_subscriber:
+            elif code != _NO_MATCHING_SUBSCRIBERS or self._need_subscriber:
                 alert = code == _NOT_AUTHORIZED
                 if unavailable is None or (alert and not unavailable.alert):
                     unavailable = SinkUnavailable(f"the broker did not take position {position}: {words}", alert=alert)
                 window.missing.add(position)
         if unavailable is None:
             return sorted(refusals, key=lambda refusal: refusal.position)
-        missing = window.missing.union(window.waiting.values(), (refusal.position for refusal in refusals))
+        missing = window.missing.union(window.unanswered(), (refusal.position for refusal in refusals))
         unavailable.acknowledged = tuple(record.position for record in batch if record.position not in missing)
         raise unavailable
 
-    async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:
-        """Publish facts under `PREFIX/{gateway_eui}/{topic}`. A "status" says `"state": "online"` by itself.
+    async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:  # noqa: ARG002
+        """Publish facts where these readers have a place for them; whether they are retained is theirs to say, too.
 
-        SinkUnavailable when the line ends. A broker that answers no has no place for it: a warning, once, because this
-        login may be allowed to publish readings and nothing else.
+        As with `say`, a broker that answers no is no failure.
         """
-        leaving = self._destination.privacy.facts(topic, facts)
-        if leaving is None:
-            return
-        if topic == "status":
-            leaving = {"state": "online", **leaving}
-        objection = await self._publish(topic, json_bytes(leaving), self._destination.ack_timeout_s, retain=retain)
-        if objection and topic not in self._unwelcome:
-            self._unwelcome.add(topic)
-            log.warning("sink %s: the broker does not take %s: %s", self._destination.name, topic, objection)
+        message = self._words.of_gateway(topic, facts)
+        if message is not None:
+            await self.say((message,))
 
-    async def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
-        """What is published under `PREFIX/{gateway_eui}/{dev_eui}/down`; a broker that allows no reading ends it."""
-        if self._destination.privacy.hides_devices:
-            return  # a pseudonym leads nobody to a device, us neither
-        pattern = self._destination.topic("+/down")
+    async def report(self, happening: Happening) -> None:
+        """Publish what happened to a device, where these readers have words of their own for it."""
+        await self.say(self._words.of_happening(happening))
+
+    async def say(self, messages: Sequence[MqttMessage]) -> None:
+        """Publish what is no record; SinkUnavailable when the line ends.
+
+        A broker that answers no has no place for it: a warning, once, because this login may be allowed to publish
+        readings and nothing else.
+        """
+        for message in messages:
+            objection = await self._publish(message, self._ack_timeout_s)
+            if objection and message.topic not in self._unwelcome:
+                self._unwelcome.add(message.topic)
+                log.warning("sink %s: the broker does not take %s: %s", self._name, message.topic, objection)
+
+    async def downlinks(self) -> AsyncIterator[tuple[Whom, bytes]]:
+        """What is asked for; a broker that allows no reading ends it."""
         try:
-            async for topic, payload in self._line.listen(pattern):
-                name = topic.split("/")[-2]
+            if not [topics for topics in self._words.asking if await self._may_hear(topics)]:
+                return
+            async for topic, payload in self._line.incoming():
                 try:
-                    dev_eui = DevEui.parse(name)
-                except ValueError as error:
-                    log.warning("sink %s: a downlink for nobody: %s", self._destination.name, error)
+                    requests = self._words.requests(topic, payload, self._now_us(), _fresh)
+                except NoDownlink as problem:
+                    log.warning("sink %s: %s asks for no downlink: %s", self._name, topic, problem)
                     continue
-                yield dev_eui, payload
-        except PermissionError as error:
-            if pattern not in self._unwelcome:
-                self._unwelcome.add(pattern)
-                log.warning("sink %s: no downlinks from here, the broker says: %s", self._destination.name, error)
+                for whom, request in requests:
+                    yield whom, request
         except Unreachable as reason:
             raise SinkUnavailable(str(reason)) from reason
 
@@ -212,23 +230,34 @@ class MqttLink:
         return await asyncio.shield(self._line.gone)
 
     async def leave(self) -> None:
-        """Say "offline" and close, within a few seconds whatever the broker does."""
+        """Say the will and close, within a few seconds whatever the broker does."""
         try:
             if not self.ended:
-                await self._publish("status", _OFFLINE, FAREWELL_S, retain=True)
+                if self._words.will is not None:
+                    await self._publish(self._words.will, FAREWELL_S)
                 await self._line.leave()
         except SinkUnavailable as reason:
-            log.debug("sink %s: the last will has to say that it is offline: %s", self._destination.name, reason)
+            log.debug("sink %s: the broker has to say the will: %s", self._name, reason)
         finally:
             self._line.drop("closed")
 
-    async def _publish(self, topic: str, payload: bytes, timeout_s: float, *, retain: bool) -> str:
+    async def _may_hear(self, topics: str) -> bool:
+        try:
+            await self._line.ask_for(topics)
+        except PermissionError as error:
+            if topics not in self._unwelcome:
+                self._unwelcome.add(topics)
+                log.warning("sink %s: no downlinks from %s, the broker says: %s", self._name, topics, error)
+            return False
+        return True
+
+    async def _publish(self, message: MqttMessage, timeout_s: float) -> str:
         """What the broker has against it, in words; empty when it took it."""
-        window, topic = _Window(), self._destination.topic(topic)
-        too_large = self._too_large(topic, payload)
+        too_large = self._too_large(message)
         if too_large:
             return too_large
-        window.waiting[self._line.send(topic, payload, window.answered, retain=retain)] = 0
+        window = _Window()
+        window.expect(self._line.send(message.topic, message.payload, window.answered, retain=message.retain), 0)
         reason = await self._answers(window, timeout_s)
         if reason:
             raise SinkUnavailable(reason)
@@ -236,19 +265,20 @@ class MqttLink:
         return "" if code == _NO_MATCHING_SUBSCRIBERS else words
 
     def _send(self, record: Record, window: _Window) -> Refusal | None:
-        messages = self._compose(record)
+        messages = self._words.of_record(record)
         for message in messages:
-            too_large = self._too_large(*message)
+            too_large = self._too_large(message)
             if too_large:
                 return Refusal(record.position, too_large)
-        for topic, payload in messages:
-            window.waiting[self._line.send(topic, payload, window.answered)] = record.position
+        for message in messages:
+            packet_id = self._line.send(message.topic, message.payload, window.answered, retain=message.retain)
+            window.expect(packet_id, record.position, needed=message.needed)
         return None
 
-    def _too_large(self, topic: str, payload: bytes) -> str:
+    def _too_large(self, message: MqttMessage) -> str:
         """What a broker that announced its maximum packet size would say, which hangs up when it is sent anyway."""
         most = self._line.maximum_packet_size
-        if most is None or (size := self._line.packet_bytes(topic, payload)) <= most:
+        if most is None or (size := self._line.packet_bytes(message.topic, message.payload)) <= most:
             return ""
         return f"{size} bytes in one packet, the broker takes {most}"
 
@@ -270,23 +300,27 @@ class _Window:
 
     def __init__(self) -> None:
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting: dict[int, int] = {}  # packet id: position of the record
+        self.waiting: dict[int, tuple[int, bool]] = {}  # packet id: position of the record, whether readers are needed
         self.objections: dict[int, tuple[int, str]] = {}  # position: reason code that is not plain success, in words
         self.missing: set[int] = set()  # positions answered, but not taken
 
+    def expect(self, packet_id: int, position: int, *, needed: bool = True) -> None:
+        """This packet was sent; `needed` is whether it is to have a subscriber."""
+        self.waiting[packet_id] = position, needed
+
+    def unanswered(self) -> set[int]:
+        """Positions of which a packet is not answered."""
+        return {position for position, _ in self.waiting.values()}
+
     def answered(self, packet_id: int, code: int, words: str) -> None:
         """Note a PUBACK."""
-        position = self.waiting.pop(packet_id)
-        if code != _SUCCESS and self.objections.get(position, (0, ""))[0] < code:
+        position, needed = self.waiting.pop(packet_id)
+        unheard = code == _NO_MATCHING_SUBSCRIBERS and not needed
+        if code != _SUCCESS and not unheard and self.objections.get(position, (0, ""))[0] < code:
             self.objections[position] = code, words
         if not self.waiting and not self.settled.done():
             self.settled.set_result(None)
 
 
-def _own_format(destination: MqttDestination) -> Compose:
-    start, privacy = destination.topic(""), destination.privacy
-
-    def compose(record: Record) -> Sequence[tuple[str, bytes]]:
-        return ((f"{start}{privacy.dev_eui(record.reading)}/up", privacy.reading_bytes(record)),)
-
-    return compose
+def _fresh() -> str:
+    return str(uuid.uuid4())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from gateway.delivery.command_door import CommandDesk, Doorkeeper
-    from gateway.model import DevEui, Record, Stamp
+    from gateway.model import DevEui, Happening, Record, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Link(Protocol):
 class AskingLink(Link, Protocol):
     """A link over which the destination asks for downlinks."""
 
-    def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
-        """What is asked for, as it comes: for which device, and the request in our own JSON, unread.
+    def downlinks(self) -> AsyncIterator[tuple[DevEui | str, bytes]]:
+        """What is asked for, as it comes: for which device (or its name), and the request in our own JSON, unread.
 
         SinkUnavailable when the connection ends; it ends by itself when the destination lets nobody ask.
         """
@@ -101,6 +101,15 @@ class CommandedSink(Protocol):
 
     def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
         """This is where it may ask."""
+        ...
+
+
+@runtime_checkable
+class TellingLink(Link, Protocol):
+    """A link whose destination has words of its own for what happens to devices."""
+
+    async def report(self, happening: Happening) -> None:
+        """Tell it; the same has been announced as facts where it has a place for them. SinkUnavailable at the end."""
         ...
 
 

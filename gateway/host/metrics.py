@@ -17,7 +17,7 @@ from gateway.host.trust import ClockState
 from gateway.model import TimeQuality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
@@ -136,12 +136,20 @@ def _sinks(sinks: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
 LNS_FIGURES: tuple[tuple[str, str, str], ...] = (
     ("forwarded", "lns_frames_forwarded", "Frames sent to the network server."),
     ("acknowledged", "lns_frames_acknowledged", "Of these, the frames it has acknowledged."),
+    ("unanswered", "lns_frames_unanswered", "Of these, the frames that no answer came to in time."),
+    ("filtered", "lns_frames_filtered", "Frames that are not for the network server by its filters."),
 )
 LNS_BREAKDOWNS: tuple[tuple[str, str, str, str], ...] = (
     ("missed", "lns_frames_missed", "Frames for the network server that were not sent, by reason.", "reason"),
     ("downlinks", "lns_downlinks", "Downlinks the network server asked for, by what became of them.", "result"),
+    ("refused", "lns_refused", "What came from the network server and was not taken, by reason.", "reason"),
 )
-"""Key of `lns[]`, metric, help, and the label of a breakdown. Not every kind of server counts all of them."""
+LNS_GAUGES: tuple[tuple[str, str, str, float], ...] = (
+    ("last_contact_s", "lns_last_contact_age_seconds", "Since anything came from the network server.", 1.0),
+    ("round_trip_ms", "lns_round_trip_seconds", "How soon the network server answers, smoothed.", 0.001),
+)
+"""Key of `lns[]`, metric, help, and the label of a breakdown or the unit in seconds. What a kind of server does not
+know is left out: it is not 0."""
 
 
 def _servers(servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
@@ -158,7 +166,26 @@ def _servers(servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
             for what, number in sorted((server.get(key) or {}).items()):
                 family.add_metric([str(server["name"]), str(what)], number)
         yield family
+    yield from _server_gauges(servers)
     yield _states("lns_state", "What a network server's connection is doing: 1 beside its state.", servers, "lns")
+
+
+def _server_gauges(servers: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    for key, name, text, unit in LNS_GAUGES:
+        gauge = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=["lns"])
+        for server in servers:
+            if server.get(key) is not None:
+                gauge.add_metric([str(server["name"])], server[key] * unit)
+        yield gauge
+    airtime = GaugeMetricFamily(
+        f"{PREFIX}lns_airtime_seconds",
+        "Air time that downlinks of the network server have used within the hour, by receiver and sub-band.",
+        labels=["lns", "receiver", "band"],
+    )
+    for server in servers:
+        for use in server.get("airtime") or ():
+            airtime.add_metric([str(server["name"]), str(use["receiver"]), str(use["band"])], use["used_s"])
+    yield airtime
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -21,13 +21,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from gateway.journal import NOBODY, Outcome, Step
+from gateway.lns.advice import parted
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
 from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
-from gateway.lns.station_trouble import Away, words_for
-from gateway.model import UNDATED, Crc
+from gateway.lns.station_trouble import Away, away_for
+from gateway.model import UNDATED, Crc, TxReport, TxResult
 from gateway.wire import basics_station as wire
 from gateway.wire.station_json import MalformedMessage
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from gateway.journal import Onlooker
     from gateway.lns.server import Carry, Reception
     from gateway.lns.station_downlinks import Way, Ways
     from gateway.model import GatewayEui, RadioFrame, Stamp
@@ -89,6 +92,7 @@ class BasicsStation:
         now: Callable[[], Stamp],
         reception: Reception,
         gateway_eui: GatewayEui,
+        onlooker: Onlooker = NOBODY,
         *,
         tune: Callable[[ChannelPlan], str | None] = _takes_every_plan,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -99,6 +103,7 @@ class BasicsStation:
         self._now = now
         self._eui = gateway_eui
         self._reception = reception
+        self._onlooker = onlooker
         self._tune = tune
         self._sleep = sleep
         who = {"station": settings.station, "model": settings.model}
@@ -108,7 +113,7 @@ class BasicsStation:
         self._waiting: deque[tuple[RadioFrame, Xtime]] = deque()
         self._something = asyncio.Event()
         self._line: _Line | None = None
-        self._state, self._evidence = "connecting", "not connected yet"
+        self._state, self._evidence, self._hint = "connecting", "not connected yet", ""
         self._failures = 0
         self._connected = 0
         self._last_contact_us: int | None = None
@@ -126,16 +131,15 @@ class BasicsStation:
     def forward(self, frame: RadioFrame) -> None:
         """Take a frame that is for it and has just been heard. Never waits; what has no room is counted."""
         if frame.crc is not Crc.OK:
-            self._unsent["crc"] += 1
+            self._pass_over("crc", frame)
             return
         moment = self._clocks.heard(frame)
         if moment is None:
-            self._unsent["too_many_receivers"] += 1
+            self._pass_over("too_many_receivers", frame)
             return
         self._drop_what_is_old()
         if len(self._waiting) == MOST_WAITING:
-            self._waiting.popleft()
-            self._missed["no_room"] += 1
+            self._miss("no_room")
         self._waiting.append((frame, moment))
         self._something.set()
 
@@ -153,6 +157,7 @@ class BasicsStation:
         finally:
             for task in self._under_way:
                 task.cancel()
+            self._state, self._evidence, self._hint = "stopped", "", ""
 
     def facts(self) -> Mapping[str, Any]:
         """For `status`: name, state, evidence, and what came of frames and downlinks."""
@@ -162,16 +167,21 @@ class BasicsStation:
         return {
             "name": self.name,
             "type": "basics-station",
+            "server": self._settings.server or self._settings.cups,
             "state": self._state,
             "evidence": self._evidence,
+            **({"hint": self._hint} if self._hint else {}),
             "last_contact_s": None if since_us is None else round(since_us / 1e6, 1),
             "round_trip_ms": self._round_trip_ms,
             "forwarded": self._forwarded,
+            "acknowledged": None,  # the protocol acknowledges no frame
+            "unanswered": None,
+            "acknowledged_share": None,
             "waiting": len(self._waiting),
             "missed": dict(self._missed),
             "not_for_it": dict(self._unsent),
             "downlinks": dict(self._downlinks),
-            "refused": dict(self._refused),
+            "refused": {reason: times for reason, times in self._refused.items() if not reason.startswith("said_")},
             "plan": None if config is None else _plan_facts(config),
         }
 
@@ -237,7 +247,11 @@ class BasicsStation:
         except MalformedMessage as fault:
             raise Away(str(fault)) from None
         if isinstance(found, wire.Rejected):
-            raise Away(f"it does not take this gateway: {found.error}", alert=True)
+            raise Away(
+                f"it does not take this gateway: {found.error}",
+                hint=f"Add this gateway there with EUI {self._eui}, or check which EUI it has there.",
+                alert=True,
+            )
         if not server.startswith("wss:") and found.uri.startswith("wss:"):
             raise Away(f"it sends us on to {found.uri}; write wss:// in server, so that it is known whom to trust")
         if server.startswith("wss:") and found.uri.startswith("ws:") and not self._settings.insecure:
@@ -283,7 +297,7 @@ class BasicsStation:
         assert line.config is not None
         data_rate = line.config.data_rate_of(frame.modulation)
         if data_rate is None:
-            self._unsent[wire.Unsent.NO_DATA_RATE] += 1
+            self._pass_over(wire.Unsent.NO_DATA_RATE, frame)
             return
         heard = wire.Reception(
             data_rate=data_rate,
@@ -299,10 +313,21 @@ class BasicsStation:
         )
         message = wire.write_uplink(frame.phy, heard, line.config)
         if isinstance(message, wire.Unsent):
-            self._unsent[message] += 1
+            self._pass_over(message, frame)
             return
         await line.send(message)
         self._forwarded += 1
+        self._onlooker.frames(self.name, Step.FORWARDED, (frame,))
+
+    def _pass_over(self, reason: str, frame: RadioFrame) -> None:
+        """It is not for this server, or has no words in its protocol."""
+        self._unsent[reason] += 1
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
+
+    def _miss(self, reason: str) -> None:
+        frame, _ = self._waiting.popleft()
+        self._missed[reason] += 1
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
 
     async def _ask_for_signs_of_life(self, line: _Line) -> None:
         asked_time_us = -(1 << 62)
@@ -389,7 +414,11 @@ class BasicsStation:
         """Tell both sides, and leave: a server whose plan we do not follow would be told half of what it expects."""
         self._refused["router_config"] += 1
         await line.send(wire.write_alarm(f"router_config refused: {why}"))
-        raise Away(f"its router_config cannot be followed: {why}", alert=True)
+        raise Away(
+            f"its router_config cannot be followed: {why}",
+            hint="Give this gateway, on the server, the frequency plan of the region in the settings here.",
+            alert=True,
+        )
 
     def _xtimes(self) -> bytes:
         now = self._now()
@@ -420,18 +449,26 @@ class BasicsStation:
     def _take_downlink(self, dnmsg: wire.Dnmsg | None, found: Ways) -> None:
         if not self._settings.downlinks:
             self._refused["downlinks_off"] += 1
+            self._turn_away(TxResult.UNKNOWN, "downlinks = false", found)
             return
         if len(self._under_way) == MOST_DOWNLINKS:
             self._refused["too_many"] += 1
+            self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way", found)
             return
         if not found.ways:
             assert found.why_not is not None
             self._downlinks[str(found.why_not.result)] += 1
+            self._turn_away(found.why_not.result, found.why_not.detail, found)
             self._say("downlink", "asked for a downlink that cannot be: %s", found.why_not.detail)
             return
         task = asyncio.create_task(self._carry_it(dnmsg, found.ways), name=f"lns {self.name} downlink")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    def _turn_away(self, result: TxResult, detail: str, found: Ways) -> None:
+        """Tell who looks on of what is not even offered to the radio."""
+        way = found.ways[0].request if found.ways else None
+        self._onlooker.downlink(Outcome(None, self.name, way, TxReport("", result, detail), on_air=False))
 
     async def _carry_it(self, dnmsg: wire.Dnmsg | None, ways: tuple[Way, ...]) -> None:
         """Have it sent, and tell the server when it was; the connection may be another one by then."""
@@ -489,22 +526,22 @@ class BasicsStation:
     def _drop_what_is_old(self) -> None:
         mono_us = self._mono_us()
         while self._waiting and mono_us - self._waiting[0][0].heard.monotonic_us > LIVE_US:
-            self._waiting.popleft()
-            self._missed["away" if self._line is None else "slow"] += 1
+            self._miss("away" if self._line is None else "slow")
 
     def _be_connected(self, uri: str) -> None:
         if self._failures:
             log.info("lns %s: %s is back after %d attempts", self.name, uri, self._failures)
         else:
             log.info("lns %s: connected to %s", self.name, uri)
-        self._state, self._evidence = "connected", f"connected to {uri}"
+        self._state, self._evidence, self._hint = "connected", f"connected to {uri}", ""
         self._connected += 1
         self._failures = 0
 
     def _be_away(self, away: Away, *, steady: bool) -> None:
         self._failures = 1 if steady else self._failures + 1
-        level = logging.WARNING if self._evidence != away.words else logging.DEBUG
-        self._state, self._evidence = "refused" if away.alert else "unreachable", away.words
+        evidence, hint = parted(away.words) if not away.hint else (away.words, away.hint)
+        level = logging.WARNING if self._evidence != evidence else logging.DEBUG
+        self._state, self._evidence, self._hint = "refused" if away.alert else "unreachable", evidence, hint
         log.log(level, "lns %s: %s: %s", self.name, self._settings.server or self._settings.cups, away.words)
 
     def _say(self, kind: str, words: str, *values: object) -> None:
@@ -561,4 +598,4 @@ def _first(group: BaseExceptionGroup[Any]) -> Away:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, Away) else Away(words_for(error))
+    return error if isinstance(error, Away) else away_for(error)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
 
+from gateway.journal import NOBODY, Outcome, Step
 from gateway.lines.dialing import Unreachable
 from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.lines.pace import LONGEST_WAIT_S, backoff_s
-from gateway.model import Crc, TxResult
+from gateway.lns.advice import parted
+from gateway.model import Crc, TxReport, TxResult
 from gateway.wire.chirpstack import (
     CONN_STATE,
     DOWNLINK_TX_ACK,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
+    from gateway.journal import Onlooker
     from gateway.lns.server import Carry, Reception
     from gateway.model import GatewayEui, RadioFrame, Stamp
     from gateway.wire.chirpstack import Configuration, Downlink
@@ -117,8 +121,10 @@ class ChirpstackMqttServer:
         now: Callable[[], Stamp],
         reception: Reception,
         dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
+        onlooker: Onlooker = NOBODY,
     ) -> None:
         self.name = settings.name
+        self._onlooker = onlooker
         self._dial = dial
         self._settings = settings
         self._broker = settings.broker()
@@ -127,7 +133,7 @@ class ChirpstackMqttServer:
         self._reception = reception
         self._line: MqttLine | None = None  # while frames go
         self._waiting: deque[RadioFrame] = deque()
-        self._unanswered: dict[int, tuple[int, RadioFrame]] = {}  # packet id: when the frame left, monotonic
+        self._under_way: dict[int, tuple[int, RadioFrame]] = {}  # by packet id: when it left, monotonic, and what
         self._settled: Callable[[RadioFrame, bool], None] = lambda _, __: None
         self._answered_us = 0
         self._answering: set[asyncio.Task[None]] = set()
@@ -138,7 +144,8 @@ class ChirpstackMqttServer:
         self._configuration: Configuration | None = None
         self._said: set[str] = set()
         # What came of it.
-        self._forwarded = self._acknowledged = self._unheard = self._replayed = self._swallowed = 0
+        self._forwarded = self._acknowledged = self._unanswered = self._unheard = 0
+        self._replayed = self._swallowed = 0
         self._missed: Counter[str] = Counter()
         self._asked = 0
         self._results: Counter[str] = Counter()
@@ -183,6 +190,7 @@ class ChirpstackMqttServer:
         if objection := said.result():
             raise Unreachable(f"the broker does not take frames: {objection}", alert=True)
         self._replayed += 1
+        self._onlooker.frames(self.name, Step.ACKNOWLEDGED, (frame,), "history")
 
     def _pump(self) -> None:
         """Send what waits, as far as the line takes it; give up what is too old."""
@@ -191,15 +199,17 @@ class ChirpstackMqttServer:
             self._miss("away" if self._line is None else "slow")
         line = self._line
         while self._waiting and line is not None and not line.gone.done():
-            if len(self._unanswered) >= self._settings.in_flight:
+            if len(self._under_way) >= self._settings.in_flight:
                 break
             self._send_frame(line, self._waiting.popleft())
         while len(self._waiting) > MOST_WAITING:
             self._miss("full")
 
     def _miss(self, reason: str) -> None:
+        frame = self._waiting.popleft()
         self._missed[reason] += 1
-        self._settled(self._waiting.popleft(), False)
+        self._onlooker.frames(self.name, Step.MISSED, (frame,), reason)
+        self._settled(frame, False)
 
     def _send_frame(self, line: MqttLine, frame: RadioFrame) -> None:
         values = uplink(frame, self._settings.gateway_eui, random.getrandbits(32))
@@ -209,16 +219,17 @@ class ChirpstackMqttServer:
             partial(self._frame_answered, line),
         )
         now_us = self._now().monotonic_us
-        if not self._unanswered:
+        if not self._under_way:
             self._answered_us = now_us
-        self._unanswered[packet_id] = now_us, frame
+        self._under_way[packet_id] = now_us, frame
         self._forwarded += 1
+        self._onlooker.frames(self.name, Step.FORWARDED, (frame,), final=False)
 
     def _frame_answered(self, line: MqttLine, packet_id: int, code: int, words: str) -> None:
-        sent = self._unanswered.pop(packet_id, None) if line is self._line else None
-        if sent is None:
+        found = self._under_way.pop(packet_id, None) if line is self._line else None
+        if found is None:
             return
-        sent_us, frame = sent
+        sent_us, frame = found
         now_us = self._now().monotonic_us
         self._answered_us = self._contact_us = now_us
         took_us, before_us = now_us - sent_us, self._round_trip_us
@@ -226,9 +237,11 @@ class ChirpstackMqttServer:
         if code in {0, _NO_MATCHING_SUBSCRIBERS}:
             self._acknowledged += 1
             self._settled(frame, True)
+            self._onlooker.frames(self.name, Step.ACKNOWLEDGED, (frame,), "" if code == 0 else "nobody_subscribed")
             self._heard_by_somebody(code == 0)
         else:
             self._missed["refused"] += 1
+            self._onlooker.frames(self.name, Step.MISSED, (frame,), "refused")
             self._settled(frame, False)
             self._warn_once(f"the broker does not take frames: {words}")
             self._state, self._evidence = "refused", f"the broker does not take frames: {words}"
@@ -262,7 +275,7 @@ class ChirpstackMqttServer:
                 except Unreachable as reason:
                     # A broker that lets everybody in and out again at once is not asked every second.
                     failures = 1 if loop.time() - connected_s > LONGEST_WAIT_S else failures + 1
-                    self._troubled(str(reason), alert=reason.alert)
+                    self._troubled(reason)
                 await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311 - spreads reconnections
         finally:
             for task in self._answering:
@@ -286,10 +299,11 @@ class ChirpstackMqttServer:
 
     def _line_ended(self) -> None:
         self._line = None
-        self._missed["unanswered"] += len(self._unanswered)
-        unanswered = [frame for _, frame in self._unanswered.values()]
-        self._unanswered.clear()
-        for frame in unanswered:
+        self._unanswered += len(self._under_way)
+        lost = [frame for _, frame in self._under_way.values()]
+        self._under_way.clear()
+        self._onlooker.frames(self.name, Step.UNANSWERED, lost)
+        for frame in lost:
             self._settled(frame, False)
 
     async def _watch(self, line: MqttLine) -> None:
@@ -297,7 +311,7 @@ class ChirpstackMqttServer:
         while not line.gone.done():
             await asyncio.wait((line.gone,), timeout=self._settings.ack_timeout_s / 4)
             waited_us = self._now().monotonic_us - self._answered_us
-            if self._unanswered and waited_us > self._settings.ack_timeout_s * 1e6:
+            if self._under_way and waited_us > self._settings.ack_timeout_s * 1e6:
                 line.drop(f"no acknowledgement from the broker for {self._settings.ack_timeout_s:g} s")
             self._pump()
         raise Unreachable(line.gone.result())
@@ -343,10 +357,15 @@ class ChirpstackMqttServer:
         payload = self._settings.marshaler.write(CONN_STATE, offline)
         return aiomqtt.Will(self._settings.topic("state/conn"), payload, qos=1, retain=True)
 
-    def _troubled(self, reason: str, *, alert: bool) -> None:
-        if self._evidence != reason:
+    def _troubled(self, reason: Unreachable) -> None:
+        evidence, hint = parted(str(reason))
+        if self._evidence != evidence:
             log.warning("lns %s: %s", self.name, reason)
-        self._state, self._evidence, self._hint = "refused" if alert else "unreachable", reason, ""
+        # A name that nobody knows needs a person, too, but nobody refuses anything.
+        refused = reason.alert and not isinstance(reason.__cause__, socket.gaierror)
+        if refused and not hint:
+            hint = "It answers, but not to us: check username, password_file and certificates in the settings."
+        self._state, self._evidence, self._hint = "refused" if refused else "unreachable", evidence, hint
 
     def _warn_once(self, what: str) -> None:
         if what not in self._said:
@@ -413,13 +432,19 @@ class ChirpstackMqttServer:
         if downlink.replayed:
             # It answers a frame that the device sent long ago: on the air it could only disturb.
             self._swallowed += 1
+            self._turn_away(TxResult.TOO_LATE, "it answers a frame that was sent again long after it was heard")
             self._answer(downlink, ["TOO_LATE"] * len(downlink.items))
         elif len(self._answering) >= MOST_DOWNLINKS:
+            self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
             self._answer(downlink, ["QUEUE_FULL"] * len(downlink.items))
         else:
             task = asyncio.get_running_loop().create_task(self._carry_out(downlink))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
+
+    def _turn_away(self, result: TxResult, detail: str) -> None:
+        """Tell who looks on of what is not even offered to the radio."""
+        self._onlooker.downlink(Outcome(None, self.name, None, TxReport("", result, detail), on_air=False))
 
     async def _carry_out(self, downlink: Downlink) -> None:
         """Try the items in their order until one may have been heard; tell the server what became of each."""
@@ -427,6 +452,7 @@ class ChirpstackMqttServer:
         for at, item in enumerate(downlink.items):
             if isinstance(item, Impossible):
                 statuses[at] = item.status
+                self._turn_away(TxResult.UNKNOWN, f"{item.status}: {item.reason}")
                 log.debug("lns %s: downlink %d: %s", self.name, downlink.downlink_id, item.reason)
                 continue
             ref = f"{self.name}-{downlink.downlink_id}-{at}"
@@ -462,7 +488,7 @@ class ChirpstackMqttServer:
         self._pump()
         now_us = self._now().monotonic_us
         configuration = self._configuration
-        settled = self._acknowledged + self._missed["unanswered"] + self._missed["refused"]
+        settled = self._acknowledged + self._unanswered + self._missed["refused"]
         return {
             "name": self.name,
             "type": "chirpstack-mqtt",
@@ -474,6 +500,7 @@ class ChirpstackMqttServer:
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,
             "acknowledged": self._acknowledged,
+            "unanswered": self._unanswered,
             "acknowledged_share": round(self._acknowledged / settled, 4) if settled else None,
             "unheard": self._unheard,
             "replayed": self._replayed,

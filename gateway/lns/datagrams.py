@@ -25,8 +25,10 @@ Peer = tuple[int, Any]  # address family, address as the socket module writes it
 class DatagramLink:
     """Datagrams to and from one server. Not open until `open` has succeeded once; from then on until `close`."""
 
-    def __init__(self, host: str, port: int, take: Callable[[bytes], None], troubled: Callable[[str], None]) -> None:
-        """`take` gets each datagram; `troubled` what the network says instead, in words."""
+    def __init__(
+        self, host: str, port: int, take: Callable[[bytes], None], troubled: Callable[[OSError], None]
+    ) -> None:
+        """`take` gets each datagram; `troubled` what the network says instead."""
         self._host = host
         self._port = port
         self._take = take
@@ -105,7 +107,7 @@ class DatagramLink:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._troubled(in_words(error))
+                self._troubled(error)
                 return
             self._take(datagram)
 

@@ -19,9 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.journal import NOBODY, Outcome, Step
+from gateway.lns.advice import silence_advice, udp_advice
 from gateway.lns.datagrams import DatagramLink, in_words
 from gateway.lns.windows import RecentUplinks
-from gateway.model import AtCounter, DownlinkRequest, Lora, TxResult
+from gateway.model import AtCounter, DownlinkRequest, Lora, TxReport, TxResult
 from gateway.wire.semtech_udp import (
     Fault,
     Malformed,
@@ -42,6 +44,7 @@ from gateway.wire.semtech_words import modulation_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.journal import Onlooker
     from gateway.lns.server import Carry, Reception
     from gateway.model import GatewayEui, RadioFrame, Stamp
 
@@ -101,7 +104,7 @@ class _UnderWay:
     """A datagram that waits for its acknowledgement."""
 
     sent_us: int
-    frames: int = 0
+    frames: Sequence[RadioFrame] = ()
     keepalive: bool = False
 
 
@@ -109,9 +112,15 @@ class SemtechUdpServer:
     """A `NetworkServer` that takes Semtech UDP."""
 
     def __init__(
-        self, settings: SemtechUdpSettings, carry: Carry, now: Callable[[], Stamp], reception: Reception
+        self,
+        settings: SemtechUdpSettings,
+        carry: Carry,
+        now: Callable[[], Stamp],
+        reception: Reception,
+        onlooker: Onlooker = NOBODY,
     ) -> None:
         self.name = settings.name
+        self._onlooker = onlooker
         self._settings = settings
         self._carry = carry
         self._now = now
@@ -125,9 +134,10 @@ class SemtechUdpServer:
         # How it is.
         self._tries = 0  # sockets without an answer, since the last pause
         self._next_address = asyncio.Event()
+        self._stopped = False
         self._opened_us: int | None = None
         self._contact_us: int | None = None
-        self._trouble = ""
+        self._trouble = self._hint = ""
         self._round_trip_us: float | None = None
         self._said: set[str] = set()
         # What came of it.
@@ -144,6 +154,7 @@ class SemtechUdpServer:
 
     async def run(self) -> None:
         """Keep connected until cancelled."""
+        self._stopped = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_telling(), name=f"lns {self.name} status")
@@ -155,6 +166,7 @@ class SemtechUdpServer:
                 self._flushing.cancel()
                 self._flushing = None
             self._link.close()
+            self._stopped = True
 
     # --- connecting
 
@@ -162,7 +174,8 @@ class SemtechUdpServer:
         while True:
             silent = self._is_silent()
             if silent and not self._trouble:
-                self._troubled(f"no answer for {self._silent_after_us / 1e6:g} s")
+                hint = silence_advice(self._settings.port, str(self._settings.gateway_eui))
+                self._troubled(f"no answer for {self._silent_after_us / 1e6:g} s", hint)
             if silent or self._in_vain or not self._link.is_open or self._link.has_moved():
                 await self._open()
             if not self._link.is_open:
@@ -184,8 +197,8 @@ class SemtechUdpServer:
                 return
         self._tries = 0
 
-    def _refused_by_network(self, trouble: str) -> None:
-        self._troubled(trouble)
+    def _refused_by_network(self, error: OSError) -> None:
+        self._troubled(in_words(error), self._advice(error))
         if self._in_vain and self._tries < self._link.addresses:
             self._next_address.set()
 
@@ -198,7 +211,7 @@ class SemtechUdpServer:
         try:
             await self._link.open()
         except OSError as error:
-            self._troubled(f"{self._settings.host}: {in_words(error)}")
+            self._troubled(f"{self._settings.host}: {in_words(error)}", self._advice(error))
             return
         self._opened_us = self._now_us()
         self._tries += 1
@@ -227,19 +240,22 @@ class SemtechUdpServer:
         since_us = max(self._opened_us, self._contact_us or 0)
         return self._now_us() - since_us >= self._silent_after_us
 
-    def _troubled(self, trouble: str) -> None:
+    def _advice(self, error: OSError) -> str:
+        return udp_advice(error, self._settings.host, self._settings.port)
+
+    def _troubled(self, trouble: str, hint: str) -> None:
         log.log(
             logging.DEBUG if self._trouble else logging.WARNING,
             "lns %s: %s is not reached: %s", self.name, self._address, trouble,
         )  # fmt: skip
-        self._trouble = trouble
+        self._trouble, self._hint = trouble, hint
 
     def _answered(self) -> None:
         if self._trouble:
             log.info("lns %s: %s answers again", self.name, self._address)
         elif self._contact_us is None:
             log.info("lns %s: %s answers", self.name, self._address)
-        self._trouble = ""
+        self._trouble = self._hint = ""
         self._tries = 0
         self._contact_us = self._now_us()
 
@@ -248,11 +264,10 @@ class SemtechUdpServer:
     def forward(self, frame: RadioFrame) -> None:
         """Take a frame that is for this server; it leaves in this turn of the loop."""
         if not _can_be_said(frame):
-            self._missed["no_word"] += 1
+            self._miss("no_word", (frame,))
             return
         if len(self._waiting) >= MOST_WAITING:
-            self._waiting.popleft()
-            self._missed["no_room"] += 1
+            self._miss("no_room", (self._waiting.popleft(),))
         self._waiting.append(frame)
         if not self._link.is_open:
             self._drop_stale()
@@ -266,15 +281,16 @@ class SemtechUdpServer:
         while self._waiting and self._link.is_open:
             frames = self._next_load()
             try:
-                sent = self._push(write_push(frames), len(frames))
+                sent = self._push(write_push(frames), frames)
             except BlockingIOError:
                 self._waiting.extendleft(reversed(frames))
                 self._flushing = asyncio.get_running_loop().call_later(SEND_AGAIN_S, self._flush)
                 return
             if not sent:
-                self._missed["not_sent"] += len(frames)
+                self._miss("not_sent", frames)
                 continue
             self._forwarded += len(frames)
+            self._onlooker.frames(self.name, Step.FORWARDED, frames, final=False)
             now_us = self._now_us()
             for frame in frames:
                 self._uplinks.note(frame.counter_us, frame.receiver, now_us)
@@ -283,8 +299,11 @@ class SemtechUdpServer:
         """Who answers what was heard so long ago answers too late."""
         limit_us = self._now_us() - LIVE_US
         while self._waiting and self._waiting[0].heard.monotonic_us < limit_us:
-            self._waiting.popleft()
-            self._missed["away"] += 1
+            self._miss("away", (self._waiting.popleft(),))
+
+    def _miss(self, reason: str, frames: Sequence[RadioFrame]) -> None:
+        self._missed[reason] += len(frames)
+        self._onlooker.frames(self.name, Step.MISSED, frames, reason)
 
     def _next_load(self) -> Sequence[RadioFrame]:
         """What goes into the next datagram: LoRa together, FSK alone, because ChirpStack MQTT Forwarder reads none."""
@@ -297,7 +316,7 @@ class SemtechUdpServer:
             frames.append(self._waiting.popleft())
         return frames
 
-    def _push(self, json: bytes, frames: int = 0) -> bool:
+    def _push(self, json: bytes, frames: Sequence[RadioFrame] = ()) -> bool:
         """Send a PUSH_DATA; False when the network refuses it, BlockingIOError when it has no room."""
         if len(self._under_way) >= MOST_UNANSWERED:
             self._give_up(until=len(self._under_way) - MOST_UNANSWERED + 1)
@@ -315,7 +334,7 @@ class SemtechUdpServer:
                 raise
             return False
         except OSError as error:
-            self._troubled(in_words(error))
+            self._troubled(in_words(error), self._advice(error))
             return False
         return True
 
@@ -335,7 +354,8 @@ class SemtechUdpServer:
             until -= 1
             del self._under_way[token]
             if not oldest.keepalive:
-                self._unanswered += oldest.frames
+                self._onlooker.frames(self.name, Step.UNANSWERED, oldest.frames)
+                self._unanswered += len(oldest.frames)
                 self._datagrams_unanswered += 1
 
     async def _keep_telling(self) -> None:
@@ -413,7 +433,8 @@ class SemtechUdpServer:
         before_us = self._round_trip_us
         self._round_trip_us = took_us if before_us is None else before_us + (took_us - before_us) / 8  # RFC 6298
         if not found.keepalive:
-            self._acknowledged += found.frames
+            self._onlooker.frames(self.name, Step.ACKNOWLEDGED, found.frames)
+            self._acknowledged += len(found.frames)
             self._datagrams_acknowledged += 1
 
     # --- down
@@ -424,19 +445,19 @@ class SemtechUdpServer:
             return
         self._asked += 1
         if not self._settings.downlinks:
-            self._decline(response, TxResult.UNKNOWN, "downlinks = false")
+            self._turn_away(response, TxResult.UNKNOWN, "downlinks = false")
             return
         if len(self._answering) >= MOST_DOWNLINKS:
-            self._decline(response, TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
+            self._turn_away(response, TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
             return
         request = read_txpk(response.json, ref=f"{self.name}-{response.token.hex()}", receiver="")
         if isinstance(request, Fault):
             detail = f"it cannot be read: {request.reason} {request.where}".rstrip()
-            self._decline(response, FAULT_RESULTS.get(request, TxResult.UNKNOWN), detail)
+            self._turn_away(response, FAULT_RESULTS.get(request, TxResult.UNKNOWN), detail)
             return
         receiver = self._receiver_of(request)
         if receiver is None:
-            self._decline(response, TxResult.RADIO_UNREACHABLE, "no receiver is known yet")
+            self._turn_away(response, TxResult.RADIO_UNREACHABLE, "no receiver is known yet", request)
             return
         answering = asyncio.create_task(
             self._answer(response, replace(request, receiver=receiver)), name=f"lns {self.name} downlink"
@@ -474,6 +495,14 @@ class SemtechUdpServer:
             self._tell(response, report.result)
         log.debug("lns %s: downlink %s: %s %s", self.name, response.token.hex(), report.result, report.detail)
 
+    def _turn_away(
+        self, response: PullResp, result: TxResult, detail: str, request: DownlinkRequest | None = None
+    ) -> None:
+        """Decline what is not even offered to the radio."""
+        report = TxReport("", result, detail)
+        self._onlooker.downlink(Outcome(None, self.name, request, report, on_air=False))
+        self._decline(response, result, detail)
+
     def _decline(self, response: PullResp, result: TxResult, detail: str, *, tell: bool = True) -> None:
         self._results[result] += 1
         self._say(f"downlink {result}", f"a downlink is not sent: {result}, {detail}")
@@ -488,6 +517,7 @@ class SemtechUdpServer:
 
     def facts(self) -> Mapping[str, Any]:
         """For `status`. Frames: `forwarded` left, of these `acknowledged` or `unanswered`; `missed` never left."""
+        self._drop_stale()
         state, evidence = self._state()
         settled = self._acknowledged + self._unanswered
         now_us = self._now_us()
@@ -498,6 +528,7 @@ class SemtechUdpServer:
             "address": self._link.peer,
             "state": state,
             "evidence": evidence,
+            **({"hint": self._hint} if self._hint and state == "unreachable" else {}),
             "last_contact_s": None if self._contact_us is None else round((now_us - self._contact_us) / 1e6, 1),
             "round_trip_ms": None if self._round_trip_us is None else round(self._round_trip_us / 1000, 1),
             "forwarded": self._forwarded,
@@ -511,6 +542,8 @@ class SemtechUdpServer:
         }
 
     def _state(self) -> tuple[str, str]:
+        if self._stopped:
+            return "stopped", ""
         if self._trouble:
             return "unreachable", self._trouble
         if self._contact_us is None:

@@ -30,6 +30,13 @@ log = logging.getLogger(__name__)
 Carry = Callable[[Sequence[DownlinkRequest]], Awaitable[Fate]]
 """Offers the ways of a downlink to the radio in turn; what became of it (`downlink.DownlinkLine.carry`)."""
 
+
+class Carrier(Protocol):
+    """Carries for whoever says who he is (`downlink.DownlinkLine.carry` is one)."""
+
+    def __call__(self, ways: Sequence[DownlinkRequest], *, asker: str | None) -> Awaitable[Fate]: ...
+
+
 ANEW_AFTER_S = 10.0  # a part that failed by a mistake of ours may try again, not as fast as it can
 
 

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from gateway.lns.station_access import Access
-from gateway.lns.station_trouble import Away, words_for
+from gateway.lns.station_trouble import Away, away_for
 from gateway.wire.cups import Credentials, UpdateInfo, read_update_info, write_update_info
 from gateway.wire.station_json import MalformedMessage
 
@@ -92,10 +92,10 @@ class Cups:
                 ) as response,
             ):
                 if response.status != 200:
-                    raise Away(f"CUPS answers with status {response.status}; does it know this gateway?")
+                    raise Away(f"CUPS answers with status {response.status}; does it know this gateway?", alert=True)
                 return await response.content.read(ANSWER_MAX)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Away(f"CUPS: {words_for(error)}") from None
+            raise away_for(error, "CUPS: ") from None
 
     def _take(self, found: UpdateInfo) -> None:
         """Keep what is new; ValueError when one of it cannot be used, and then nothing is kept."""

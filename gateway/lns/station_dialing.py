@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from gateway.lns.station_trouble import Away, words_for
+from gateway.lns.station_trouble import away_for
 from gateway.wire.station_json import MESSAGE_MAX
 
 CONNECT_S: Final = 10.0
@@ -39,7 +39,7 @@ class _Opened:
                     self._uri, autoping=False, max_msg_size=MESSAGE_MAX, compress=0, **secured
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise Away(words_for(error)) from None
+            raise away_for(error) from None
         return self._socket
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,11 +10,15 @@ import aiohttp
 
 
 class Away(Exception):  # noqa: N818 - reads as the sentence it is
-    """There is no connection, or no longer. `alert`: waiting alone will not mend it."""
+    """There is no connection, or no longer. `alert`: waiting alone will not mend it.
 
-    def __init__(self, words: str, *, alert: bool = False) -> None:
+    `words` say what is wrong, and behind a semicolon what to do; with a `hint` they say only the first.
+    """
+
+    def __init__(self, words: str, *, hint: str = "", alert: bool = False) -> None:
         super().__init__(words)
         self.words = words
+        self.hint = hint
         self.alert = alert
 
 
@@ -24,8 +28,10 @@ _STATUS: Final = {
     404: "it knows no such address; check the port of server",
 }
 
+_NOT_YET_VALID: Final = 9  # heals itself with the clock
+
 _CERTIFICATE: Final = {
-    9: "its certificate is not valid yet; is the clock of this gateway right?",
+    9: "its certificate is not valid yet; if the clock of this gateway is wrong, connect it to a time server or GPS",
     10: "its certificate has expired; renew it there, or check the clock of this gateway",
     18: "its certificate is signed by itself; name it in ca_file to trust it",
     19: "its certificate comes from an authority unknown here; name that in ca_file",
@@ -42,6 +48,26 @@ _KINDS: Final = (
     (TimeoutError, "no answer to the connection; the host is off, or a firewall swallows it"),
     ((ConnectionResetError, BrokenPipeError, aiohttp.ServerDisconnectedError), "the other side cut the connection"),
 )
+
+
+def away_for(error: BaseException, whose: str = "") -> Away:
+    """Away with the sentence for what came of a connection, `whose` before it."""
+    return Away(whose + words_for(error), alert=_needs_a_person(error))
+
+
+def _needs_a_person(error: BaseException) -> bool:
+    """Whether the other side answers, but not to us as we are."""
+    match error:
+        case aiohttp.WSServerHandshakeError(status=status):
+            return status in _STATUS
+        case aiohttp.ClientConnectorCertificateError():
+            return _needs_a_person(error.certificate_error)
+        case aiohttp.ClientConnectorError() if error.os_error is not error:
+            return _needs_a_person(error.os_error)
+        case ssl.SSLCertVerificationError(verify_code=code):
+            return code != _NOT_YET_VALID
+        case _:
+            return False
 
 
 def words_for(error: BaseException) -> str:

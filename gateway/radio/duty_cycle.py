@@ -62,6 +62,7 @@ class Denied:
 
     result: TxResult
     detail: str
+    against: str = ""  # the `ref` of the transmission that is in the way
 
 
 def unlawful(band: SubBand, power_dbm_eirp: float, airtime_us: int) -> Denied | None:

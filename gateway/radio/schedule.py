@@ -121,14 +121,19 @@ class Schedule:
             case _:
                 return self._first_gap(now_us, airtime_us)
         if ahead_us <= LEAD_US:
-            words = f"starts in {ahead_us / 1000:.1f} ms, the radio wants {LEAD_US / 1000:.1f} ms"
+            lead = f"the radio wants {LEAD_US / 1000:.1f} ms"
+            start = f"starts in {ahead_us / 1000:.1f} ms" if ahead_us >= 0 else f"{-ahead_us / 1000:.1f} ms too late"
+            words = f"{start}, {lead}"
             return Denied(TxResult.TOO_LATE, words)
         if ahead_us > MOST_AHEAD_US:
             words = f"starts in {ahead_us // 1_000_000} s, at most {MOST_AHEAD_US // 1_000_000} s"
             return Denied(TxResult.TOO_EARLY, words)
         start_us = now_us + ahead_us
         taken = self._in_the_way(start_us, airtime_us)
-        return start_us if taken is None else Denied(TxResult.COLLISION_PACKET, _collision(taken, start_us, airtime_us))
+        if taken is None:
+            return start_us
+        words = _collision(taken, start_us, airtime_us)
+        return Denied(TxResult.COLLISION_PACKET, words, against=taken.request.ref)
 
     def take(self, planned: Planned) -> None:
         """Let it wait for its time."""
@@ -164,6 +169,11 @@ class Schedule:
         """It will not be sent: its time is free for others."""
         self._waiting = [other for other in self._waiting if other is not planned]
         self._handed = [other for other in self._handed if other is not planned]
+
+    @property
+    def waiting(self) -> tuple[Planned, ...]:
+        """What nobody has been told of yet, by start."""
+        return tuple(self._waiting)
 
     def clear(self) -> tuple[Planned, ...]:
         """Forget everything, because the counter began anew; what was waiting or handed over, by start."""

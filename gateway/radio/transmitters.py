@@ -67,7 +67,7 @@ class Transmitters:
         answer = self._judge(request, count_us, now, gps)
         if isinstance(answer, Denied):
             self._denied[answer.result.value] += 1
-            return TxReport(request.ref, answer.result, answer.detail)
+            return TxReport(request.ref, answer.result, answer.detail, answer.against)
         return answer
 
     def _judge(self, request: DownlinkRequest, count_us: int, now: Stamp, gps: GpsReference | None) -> Planned | Denied:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from gateway.errors import UsageError
 from gateway.model import TxReport, TxResult
 from gateway.radio.concentrator import QUEUE_FRAMES, RadioHealth
 from gateway.radio.counter import count_of
+from gateway.radio.stream import Stream
 from gateway.radio.transmitters import timed
 from gateway.simulator.air import Air
 from gateway.simulator.chance import Chance
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from gateway.radio.schedule import Planned
     from gateway.radio.transmitters import Transmitters
     from gateway.simulator.scenario import Scenario
-
-T = TypeVar("T")
 
 RECEIVER = "virtual"
 """The name of the chip in `RadioFrame.receiver`."""
@@ -90,8 +88,8 @@ class VirtualRadio:
         self._now_us = 0  # virtual
         self._last_heard_us: int | None = None
         self._heard = 0
-        self._frames: _Stream[RadioFrame] = _Stream(queue_frames)
-        self._outcomes: _Stream[TxReport] = _Stream(queue_frames)
+        self._frames: Stream[RadioFrame] = Stream(queue_frames)
+        self._outcomes: Stream[TxReport] = Stream(queue_frames)
         self._count_us = self._chip.counter_us()
         self._stamped: Stamp | None = None  # the last time anybody asked, and before that the start
         self._started_us = 0  # by the clock since boot
@@ -251,38 +249,3 @@ class VirtualRadio:
 
     def _report(self, planned: Planned, result: TxResult, detail: str = "") -> None:
         self._outcomes.put(TxReport(planned.request.ref, result, detail))
-
-
-class _Stream(Generic[T]):
-    """A bounded queue that can end. Who puts never waits: what finds no place is dropped and counted."""
-
-    def __init__(self, bound: int) -> None:
-        self.dropped = 0
-        self._bound = bound
-        self._waiting: deque[T] = deque()
-        self._changed = asyncio.Event()
-        self._closed = False
-        self._failure: Exception | None = None
-
-    def put(self, thing: T) -> None:
-        if len(self._waiting) >= self._bound:
-            self.dropped += 1
-            return
-        self._waiting.append(thing)
-        self._changed.set()
-
-    def close(self, failure: Exception | None) -> None:
-        """End it after what waits; with a failure, the reader gets that raised then."""
-        self._closed, self._failure = True, failure
-        self._changed.set()
-
-    async def read(self) -> AsyncIterator[T]:
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._closed:
-                break
-            self._changed.clear()
-            await self._changed.wait()
-        if self._failure is not None:
-            raise self._failure

@@ -57,8 +57,11 @@ class DownlinkDesk:
         self._now = now
         self._answers = answers
 
-    async def ask(self, dev_eui: DevEui, asked: DownlinkAsked, origin: str) -> QueuedDownlink:
-        """Queue what was asked for; UsageError with the reason when that cannot be."""
+    async def ask(self, dev_eui: DevEui, asked: DownlinkAsked, origin: str) -> QueuedDownlink | None:
+        """Queue what was asked for; UsageError with the reason when that cannot be, and then nothing is cleared either.
+
+        None when it was only asked to clear the queue of the device.
+        """
         if not self._answers:
             raise UsageError(
                 "this gateway does not transmit for its devices", hint="network.answer = true in the settings"
@@ -66,8 +69,13 @@ class DownlinkDesk:
         device = await self._device(dev_eui)
         if device is None:
             raise UsageError(f"no device {dev_eui} is known", hint="lorawan-gateway device list")
+        if asked.clears_only:
+            await self.queue.cancel(dev_eui=dev_eui)
+            return None
         payload, f_port = await self._payload(device, asked)
         self._check_size(payload)
+        if asked.clear:
+            await self.queue.cancel(dev_eui=dev_eui)
         return await self.queue.add(
             QueuedDownlink(
                 ref=asked.ref or uuid.uuid4().hex,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.downlink import DownlinkLine
+from gateway.journal import NOBODY
+from gateway.model import Joined
 from gateway.serving.desk import DownlinkDesk
 from gateway.serving.joining import Joining
 from gateway.serving.joining import Registrar as JoinRegistrar
 from gateway.serving.mailbox import Mailbox
+from gateway.serving.mailbox import Registrar as AddressBook
 from gateway.serving.plan import gps_time_us
 from gateway.serving.queue import DownlinkQueue
 from gateway.serving.server import Means, NetworkServer, Registrar
@@ -18,6 +21,7 @@ from gateway.wire.own_json import join_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from gateway.journal import Onlooker
     from gateway.model import DevAddr, DevEui, Device, GatewayEui, RadioFrame, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.serving.plan import NetworkPlan
 
 
-class Store(JoinRegistrar, Registrar, Protocol):
+class Store(JoinRegistrar, Registrar, AddressBook, Protocol):
     """Who keeps what a network must not forget; `store.store.Store` is the real one."""
 
 
@@ -42,14 +46,15 @@ class NetworkSide:
         plan: NetworkPlan,
         net_id: int,
         now: Callable[[], Stamp],
+        onlooker: Onlooker = NOBODY,
         *,
         answers: bool,
     ) -> None:
         """`answers`: whether this gateway transmits for its devices at all."""
         self._gateway_eui = gateway_eui
         self.answers = answers
-        self.mailbox = Mailbox()
-        self.line = DownlinkLine(radio)
+        self.mailbox = Mailbox(store, now)
+        self.line = DownlinkLine(radio, onlooker)
         self._queue = DownlinkQueue(store, now, told=self.mailbox.result, stirred=self._stirred)
         self.desk = DownlinkDesk(self._queue, encoder, store.device, region, now, answers=answers)
         self.server = NetworkServer(
@@ -72,7 +77,7 @@ class NetworkSide:
 
     def duties(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs for as long as the gateway does."""
-        beside = [self.line.run(), self._queue.keep(), self.mailbox.run(self.desk)]
+        beside = [self.line.run(), self._queue.keep(), self.mailbox.run(self.desk), self.mailbox.report()]
         return [*beside, self.server.keep(), self.server.wake()] if self.answers else beside
 
     async def stop(self) -> None:
@@ -92,7 +97,8 @@ class NetworkSide:
             self.server.stirred(dev_eui)
 
     def _joined(self, device: Device, dev_addr: DevAddr, frame: RadioFrame) -> None:
-        self.mailbox.tell(f"{device.dev_eui}/join", join_json(self._gateway_eui, device, dev_addr, frame))
+        facts = join_json(self._gateway_eui, device, dev_addr, frame)
+        self.mailbox.tell(f"{device.dev_eui}/join", facts, Joined(device, dev_addr, frame))
 
 
 def only_receiver(radio: Concentrator) -> str | None:

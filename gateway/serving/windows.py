@@ -41,7 +41,11 @@ def openings_of(windows: Windows) -> list[Opening]:
 def ways_to(
     region: Region, heard: Sequence[RadioFrame], openings: Sequence[Opening], phy: bytes, ref: str
 ) -> list[DownlinkRequest]:
-    """A request for each window and receiver, in the order to try; windows outside the law are left out."""
+    """A request for each window and receiver, in the order to try; windows outside the law are left out.
+
+    All go out on the first chain: no board of ours sends on another, whichever chain heard the uplink, and a packet
+    forwarder refuses what it is told to send on a chain without a transmitter.
+    """
     receivers = sorted(heard, key=heard_how_well, reverse=True)
     found = []
     for opening in openings:
@@ -58,7 +62,6 @@ def ways_to(
                 frequency_hz=opening.window.frequency_hz,
                 modulation=modulation,
                 power_dbm_eirp=power_dbm,
-                rf_chain=frame.rf_chain,
             )
             for frame in receivers
         ]

@@ -1,6 +1,6 @@
 """The TOML file as frozen types; every problem at once, with file and line."""
 
-from gateway.settings.load import Examination, examine, load, load_for_run
+from gateway.settings.load import Examination, examine, examine_draft, load, load_for_run
 from gateway.settings.models import Settings
 from gateway.settings.values import Address, Prefix, Secret, Url, secret, secret_path
 
@@ -12,6 +12,7 @@ __all__ = [
     "Settings",
     "Url",
     "examine",
+    "examine_draft",
     "load",
     "load_for_run",
     "secret",

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from gateway.settings.toml_file import KeyPath
 
 AVAILABLE: Mapping[str, tuple[str, ...]] = {
-    "radio.type": ("virtual", "packet-forwarder"),
+    "radio.type": ("virtual", "packet-forwarder", "libloragw"),
     "lns.type": ("semtech-udp", "basics-station", "chirpstack-mqtt"),
     "sink.type": ("mqtt", "webhook", "nats", "file", "ngsi-v2", "ngsi-ld"),
-    "sink.mqtt.format": ("gateway",),
+    "sink.mqtt.format": ("gateway", "chirpstack", "ttn"),
 }
 
 

@@ -13,8 +13,8 @@ from gateway.errors import SettingsError
 from gateway.settings.available import unavailable
 from gateway.settings.models import KINDS, Settings
 from gateway.settings.rules import contradictions, secret_files
-from gateway.settings.spelling import read_as_meant
-from gateway.settings.toml_file import TomlFile, nearest, read_toml, shown
+from gateway.settings.spelling import read_as_meant, table_of
+from gateway.settings.toml_file import TomlFile, nearest, parse_toml, read_toml, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,6 +76,35 @@ def examine(path: Path) -> Examination:
             notes.append(str(file.problem(key, text)))
     notes += (str(file.problem(key, text)) for key, text in _folders(settings))
     return Examination(settings, _ordered(file, found), (*notes, *_notes(settings)))
+
+
+def misfit(kind: str, table: Mapping[str, Any], key: str) -> str | None:
+    """Why a key of a table does not take its value, whatever the other keys are; None when it does.
+
+    `kind` is the table's name: "gateway", "radio", "lns", ...; where there are types of it, `table` has its `type`.
+    """
+    model = KINDS[kind][table["type"]] if kind in KINDS else table_of(kind)
+    if key not in model.model_fields:
+        return "has no counterpart in the settings"
+    try:
+        model.model_validate(table)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            if details["loc"][:1] == (key,) and details["type"] != "missing":
+                return _sentence(details, table)[1]
+    return None
+
+
+def examine_draft(content: bytes, path: Path) -> Examination:
+    """What `examine` would say of settings not written yet, apart from the files they name, which may be elsewhere."""
+    try:
+        file = parse_toml(content, str(path))
+    except SettingsError as error:
+        return Examination(None, error.problems, ())
+    settings, found = _validate(file, path)
+    if settings is not None:
+        found += unavailable(settings)
+    return Examination(settings, _ordered(file, found), tuple(_notes(settings)))
 
 
 def _scenario(settings: Settings) -> Found:

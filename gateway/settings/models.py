@@ -128,6 +128,9 @@ class VirtualRadioSettings(Table):
     scenario: ScenarioPath = Path("city.toml")  # relative: the name of a shipped scenario
     seed: Annotated[int, between(0, (1 << 63) - 1)] | None = None
     speed: Annotated[float, between(0.001, 100_000)] = 1.0
+    # In the radio process, as a real chip is, at the pace of the clock. Not by default: in the daemon its time can run
+    # faster, and the same seed gives the same frames to the microsecond.
+    process: bool = False
 
 
 class PacketForwarderRadioSettings(Table):
@@ -138,22 +141,36 @@ class PacketForwarderRadioSettings(Table):
     antenna_gain_dbi: AntennaGain = 0.0  # what the forwarder does not subtract by itself
 
 
+GpioPin = Annotated[
+    str,
+    matching(
+        r"[^\s:]+:(?:\d{1,4}|[^\s:]+)",
+        'a pin is the label of its GPIO chip, ":" and the line: "pinctrl-bcm2711:17"',
+    ),
+]
+
+
 class ChipSettings(Table):
     """A concentrator chip: a board of the table, or its bus and reset pin, which override those of the board."""
 
     board: Annotated[str, matching(r"[a-z0-9][a-z0-9_-]*", 'a board is named like "rak2287"')] | None = None
     spi: Annotated[str, matching(r"/dev/\S+", 'an SPI device is named like "/dev/spidev0.0"')] | None = None
-    usb: Annotated[str, matching(r"/dev/\S+", 'a USB device is named like "/dev/ttyACM0"')] | None = None
-    reset: (
-        Annotated[
-            str,
-            matching(
-                r"[^\s:]+:(?:\d{1,4}|[^\s:]+)",
-                'a pin is the label of its GPIO chip, ":" and the line: "pinctrl-bcm2711:17"',
-            ),
-        ]
+    usb: Annotated[str, matching(r"/\S+", 'a USB device is named like "/dev/ttyACM0"')] | None = None
+    reset: GpioPin | None = None
+    power: GpioPin | None = None  # switches the supply of the board
+    sx1261_reset: GpioPin | None = None
+    sx1261: Annotated[str, matching(r"/dev/\S+|usb|none", 'it is "/dev/spidev0.1", "usb" or "none"')] | None = None
+    i2c: Annotated[str, matching(r"/dev/\S+", 'an I2C bus is named like "/dev/i2c-1"')] | None = None
+    temperature_sensor: (
+        Annotated[str, matching(r"0x[0-7][0-9a-fA-F]|none", 'an I2C address is written "0x39", no sensor "none"')]
         | None
     ) = None
+    rssi_offset_db: Annotated[float, between(-300, 0, " dB")] | None = None
+    tx_gains: Annotated[tuple[str, ...], AsTuple] = ()  # DBM:PA/INDEX; empty: those of the board
+    gpio: Literal["gpiod", "rpi-gpio"] = "gpiod"
+    block: Annotated[int, between(1, 12)] | None = (
+        None  # of eight channels, where the region has more: US915, AU915, CN470
+    )
     antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 
@@ -300,10 +317,12 @@ class MqttSinkSettings(Sink, Login):
     type: Literal["mqtt"]
     url: MqttUrl
     format: Literal["gateway", "chirpstack", "ttn"] = "gateway"
-    topic_prefix: TopicPrefix = "lorawan"
+    topic_prefix: TopicPrefix | None = None  # None: "lorawan" in our own format, none in the others
     application: Title | None = None
     tenant: Title = "default"
     client_id: Word | None = None  # None: made from gateway EUI and sink name
+    require_subscriber: bool = False
+    home_assistant: TopicPrefix | None = None  # the prefix that Home Assistant looks for entities below
 
 
 class NgsiSink(Sink, Login):

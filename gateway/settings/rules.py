@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.radio.boards import Overrides, problem_of
 from gateway.regions import REGIONS
 from gateway.settings.values import (
     ENCRYPTED_SCHEMES,
@@ -38,6 +39,9 @@ def contradictions(raw: Raw) -> Found:
     """Key and sentence for all that does not go together."""
     yield from _position(_table(raw, "gateway"))
     yield from _chip(_table(raw, "radio"))
+    yield from _board(_table(raw, "radio"), _table(raw, "gateway"))
+    yield from _virtual(_table(raw, "radio"))
+    yield from _block(raw)
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -92,6 +96,43 @@ def _chip(radio: Raw) -> Found:
             yield ("radio", "board"), 'is missing, for example "rak2287"; or name spi or usb, and reset'
         elif "spi" in radio and "reset" not in radio:
             yield ("radio", "reset"), 'is missing, for example "pinctrl-bcm2711:17"; or name a board'
+
+
+def _board(radio: Raw, gateway: Raw) -> Found:
+    """What is wrong with the board of the table, or with what is said differently of it."""
+    name, region = radio.get("board"), gateway.get("region", "EU868")
+    bus = [key for key in ("spi", "usb") if key in radio]
+    if radio.get("type") not in {"libloragw", "sx1302"} or region not in REGIONS or len(bus) > 1:
+        return
+    if not isinstance(name, str) and not bus:
+        return
+    told = {key: value for key, value in radio.items() if isinstance(value, str | float | int)}
+    gains = radio.get("tx_gains")
+    if isinstance(gains, list) and all(isinstance(gain, str) for gain in gains):
+        told["tx_gains"] = " ".join(gains)
+    try:
+        found = problem_of(name, region, Overrides.of(told))
+    except (TypeError, AttributeError):
+        return  # values of another kind, which are reported elsewhere
+    if found is not None:
+        key, text = found
+        yield ("radio", key if key in radio else "board" if "board" in radio else "type"), text
+
+
+def _virtual(radio: Raw) -> Found:
+    if radio.get("type") == "virtual" and radio.get("process") is True and radio.get("speed", 1) != 1:
+        yield ("radio", "speed"), "has to be 1 in a process of its own, which goes with the clock on the wall"
+
+
+def _block(raw: Raw) -> Found:
+    radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
+    if radio.get("type") not in {"libloragw", "sx1302"} or region is None:
+        return
+    if region.fixed_plan and "block" not in radio:
+        yield (
+            ("radio", "block"),
+            f"is missing: of {region.name}, a chip hears one block of eight channels, for example 2",
+        )
 
 
 def _ports(raw: Raw) -> Found:
@@ -164,6 +205,8 @@ def _sink(path: KeyPath, table: Raw) -> Found:
     match table.get("type"):
         case "mqtt":
             yield from _application(path, table)
+            yield from _others_words(path, table)
+            yield from _home_assistant(path, table)
         case "ngsi-v2" | "ngsi-ld" if "oauth_url" in table:
             for key in ("client_id", "client_secret_file"):
                 if key not in table:
@@ -199,6 +242,40 @@ def _application(path: KeyPath, table: Raw) -> Found:
             value = table.get(key)
             if isinstance(value, str) and not re.fullmatch(r"(?=.{2,36}$)[a-z0-9]+(?:-[a-z0-9]+)*", value):
                 yield (*path, key), "is no id of The Things Stack: 2 to 36 lower case letters, digits and single dashes"
+
+
+def _others_words(path: KeyPath, table: Raw) -> Found:
+    """ChirpStack's and The Things Stack's words have a place for a codec's data and the payload, and need a time."""
+    form, fields = table.get("format"), table.get("fields")
+    if form not in {"chirpstack", "ttn"}:
+        return
+    if isinstance(fields, list) and fields:
+        if not {"data", "payload"} & {*filter(_is_text, fields)}:
+            yield (
+                (*path, "fields"),
+                f'leave nothing of what a device said in format "{form}": it has "data" and "payload"',
+            )
+        if "time" not in fields:
+            yield (*path, "fields"), f'leave out "time", which every message of format "{form}" carries'
+        return
+    for key in ("pseudonym_key_file", "position_decimals"):
+        if key in table:
+            why = f'keeps back "data" and "payload", and format "{form}" has nothing else of what a device said'
+            yield (*path, key), f'{why}: name them in fields, or write format = "gateway"'
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _home_assistant(path: KeyPath, table: Raw) -> Found:
+    if table.get("home_assistant") is None:
+        return
+    if table.get("format", "gateway") != "gateway":
+        yield (*path, "home_assistant"), 'reads our own messages: it goes with format "gateway"'
+    fields = table.get("fields")
+    if isinstance(fields, list) and fields and "measurements" not in fields:
+        yield (*path, "fields"), 'leave nothing for Home Assistant to read: it needs "measurements"'
 
 
 def _shared(raw: Raw, type_: str, keys: tuple[str, ...], why: str) -> Found:

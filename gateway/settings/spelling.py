@@ -58,7 +58,7 @@ def read_as_meant(raw: Mapping[str, Any]) -> Reading:
             case (("lns" | "sink"), dict()):
                 reading.table[key] = _named(reading, value, key)
             case _, dict():
-                reading.table[key] = _keys(reading, value, _model(key), (key,))
+                reading.table[key] = _keys(reading, value, table_of(key), (key,))
             case _:
                 reading.table[key] = value
     return reading
@@ -122,7 +122,8 @@ def _other_types(key: str, model: type[Table], path: KeyPath) -> list[str]:
     return [name for name, other in kinds.items() if other is not model and key in other.model_fields]
 
 
-def _model(key: str) -> type[Table]:
+def table_of(key: str) -> type[Table]:
+    """The model of a table of which there is one type: `gateway`, `store`, ..."""
     model = Settings.model_fields[key].annotation
     assert isinstance(model, type)
     assert issubclass(model, Table)

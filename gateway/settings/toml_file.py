@@ -28,6 +28,10 @@ MAX_BYTES = 1 << 20
 """A settings file has some kilobytes; somebody who names a disk image gets a sentence and keeps the memory."""
 
 
+_ENDLESS_KEY = re.compile(r"""(?<![A-Za-z0-9_"'-])(?:(?>[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
+"""A key of so many parts is nobody's, and `tomllib` takes time and memory by the square of their number."""
+
+
 @dataclass(frozen=True, slots=True)
 class TomlFile:
     """What a TOML file says, and on which line it says it."""
@@ -77,6 +81,9 @@ def parse_toml(content: bytes, name: str) -> TomlFile:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SettingsError([Problem(name, line, "file", "is not UTF-8 text: save it as UTF-8")]) from error
+    if endless := _ENDLESS_KEY.search(text):
+        line = text.count("\n", 0, endless.start()) + 1
+        raise SettingsError([Problem(name, line, "syntax", "arrays or tables are nested too deeply")])
     try:
         return TomlFile(name, tomllib.loads(text), key_lines(text))
     except tomllib.TOMLDecodeError as error:

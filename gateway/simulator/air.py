@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +54,7 @@ class Transmission:
     wall_loss_db: float = 0.0  # what stands around the sender
     frequency_offset_hz: int = 0  # of the sender's crystal
     inverted: bool = False  # downlinks turn their chirps round, so that gateways do not hear each other
+    cut: bool = False  # it stopped before its end: nobody has it
 
     @property
     def end_us(self) -> int:
@@ -101,7 +102,10 @@ class Listener(Protocol):
         ...
 
     def frame_over(self, transmission: Transmission, beside: Sequence[Transmission]) -> None:
-        """A LoRa frame has passed; `beside` is what overlapped any of it."""
+        """A LoRa frame has passed; `beside` is what overlapped any of it.
+
+        One that was cut may be over without its preamble having been.
+        """
         ...
 
 
@@ -131,6 +135,10 @@ class Air:
         """When something happens next; None when nothing ever will."""
         return self._agenda[0][0] if self._agenda else None
 
+    def talking(self) -> list[Transmission]:
+        """What is on the air now."""
+        return [one for one in self._on_air.values() if one.overlaps(self.now_us, self.now_us + 1)]
+
     def inhabit(self, talkers: Iterable[Talker]) -> None:
         """Let them talk when their time comes."""
         for talker in talkers:
@@ -143,6 +151,14 @@ class Air:
             locked_us = transmission.start_us + parts_of(transmission.modulation).locked_us
             self.arrange(locked_us, partial(self._preamble_over, transmission))
         self.arrange(transmission.end_us, partial(self._frame_over, transmission))
+
+    def cut(self, transmission: Transmission) -> None:
+        """Let it stop now, in the middle or before it began; nothing when it is over."""
+        if self._on_air.get(transmission.name) is not transmission:
+            return
+        rest = replace(transmission, airtime_us=max(self.now_us - transmission.start_us, 0), cut=True)
+        self._on_air[transmission.name] = rest
+        self.arrange(self.now_us, partial(self._frame_over, rest))
 
     def arrange(self, at_us: int, happen: Callable[[], None]) -> None:
         """Have this done at that time, or now if that is past."""
@@ -180,11 +196,15 @@ class Air:
         self._await(talker)
 
     def _preamble_over(self, transmission: Transmission) -> None:
+        if self._on_air.get(transmission.name) is not transmission:
+            return  # cut
         beside = self._beside(transmission)
         for listener in self._listeners:
             listener.preamble_over(transmission, beside)
 
     def _frame_over(self, transmission: Transmission) -> None:
+        if self._on_air.get(transmission.name) is not transmission:
+            return  # cut, and over already
         if isinstance(transmission.modulation, Lora):
             beside = self._beside(transmission)
             for listener in self._listeners:

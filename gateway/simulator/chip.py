@@ -8,10 +8,7 @@ what it is told too early it sends too early. Whoever drives it needs a schedule
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gateway.model import AtCounter, AtGpsTime, Crc, Fsk, Lora, RadioFrame, TxResult
@@ -20,8 +17,7 @@ from gateway.radio.counter import COMPARATOR_TURN_US, TURN_US
 from gateway.regions.eu868 import EU868
 from gateway.simulator import plan
 from gateway.simulator.air import Air, Position, Transmission
-from gateway.simulator.antenna import Antenna
-from gateway.simulator.propagation import detected, intact, noise_dbm, parts_of
+from gateway.simulator.demodulators import Demodulators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +25,7 @@ if TYPE_CHECKING:
     from gateway.model import DownlinkRequest, Stamp
     from gateway.regions.region import Region
     from gateway.simulator.chance import Chance
-
-DEMODULATORS = 16
-SLOW_DEMODULATORS = 8
-"""SX1302 datasheet, key features: 8 x SF5-SF12 and 8 x SF5-SF10 demodulators."""
+    from gateway.simulator.demodulators import Heard
 
 MAX_CONDUCTED_DBM = 27.0
 """The top of the power tables of EU868 boards."""
@@ -40,24 +33,11 @@ MAX_CONDUCTED_DBM = 27.0
 START_DELAY_US = 1_500
 """What the chip needs from its trigger to the first symbol (Semtech's sx1302_hal 2.1.0, TX_START_DELAY)."""
 
-SNR_CEILING_DB = 14.0
-"""However loud the frame, a chip reports no more: its estimate saturates. Our choice; logs of gateways end near it."""
-
-
 BANDWIDTHS_HZ = (125_000, 250_000, 500_000)
 BIT_RATES = range(500, 250_001)
 """What Semtech's library lets the transmitter modulate: LoRa bandwidths, FSK bits per second."""
 
 ORIGIN = Position(0, 0)
-
-
-class Loss(StrEnum):
-    """Why a transmission on our channels never became a frame."""
-
-    TOO_WEAK = "too_weak"
-    COLLISION = "collision"
-    TRANSMITTING = "transmitting"  # the antenna was busy sending
-    NO_DEMODULATOR = "no_demodulator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +82,6 @@ class SimulatedChip:
     ) -> None:
         self._air = air
         self._chance = chance.about("chip", name)
-        self._antenna = Antenna(air, self._chance, name=name, position=position, gain_dbi=antenna_gain_dbi)
         self._name = name
         self._clock = clock
         self._stamp = stamp
@@ -116,11 +95,12 @@ class SimulatedChip:
         tuned += [] if service_channel is None else [(service_channel[0], 0)]
         self._channels = {frequency_hz: number for number, (frequency_hz, _) in enumerate(tuned)}
         self._rf_chains = [rf_chain for _, rf_chain in tuned]
-        self._demodulating: dict[tuple[str, int], Lora] = {}
+        self._demodulators = Demodulators(
+            air, self._chance, name=name, position=position, gain_dbi=antenna_gain_dbi, emits=self._emits
+        )
         self._emissions: list[Transmission] = []
         self._inbox: list[RadioFrame] = []
         self._heard = self._damaged = self._sent = 0
-        self._lost: Counter[str] = Counter()
         self._on = True
         air.attach(self)
 
@@ -196,12 +176,13 @@ class SimulatedChip:
         """The counters."""
         now_us = self._clock()
         waiting = sum(emission.end_us > now_us for emission in self._emissions)
-        return ChipHealth(self._heard, self._damaged, self._sent + len(self._emissions) - waiting, dict(self._lost))
+        return ChipHealth(
+            self._heard, self._damaged, self._sent + len(self._emissions) - waiting, dict(self._demodulators.lost)
+        )
 
     def link_snr_db(self, sender: str, place: Position, power_dbm_eirp: float) -> float:
         """The SNR at which it hears a sender on average: what a network's data rate control learns from many frames."""
-        loss_db = self._air.loss_db(sender, place, self._name, self._position)
-        return power_dbm_eirp - loss_db + self._antenna_gain_dbi - noise_dbm(plan.BANDWIDTH_HZ)
+        return self._demodulators.link_snr_db(sender, place, power_dbm_eirp, plan.BANDWIDTH_HZ)
 
     def switch(self, *, on: bool) -> None:
         """Cut it off the antenna, or give that back. Without, it hears nothing; what it had taken to send goes out."""
@@ -212,45 +193,23 @@ class SimulatedChip:
             self._air.attach(self)
             return
         self._air.detach(self)
-        self._demodulating.clear()
+        self._demodulators.stop()
 
     # --- hearing ----------------------------------------------------------------------------------------------------
 
     def preamble_over(self, transmission: Transmission, beside: Sequence[Transmission]) -> None:
         """Lock on, if there is a preamble to be heard and a demodulator to be had."""
         lora = self._demodulates(transmission)
-        if lora is None:
-            return
-        parts = parts_of(lora)
-        since_us, until_us = transmission.start_us + parts.critical_us, transmission.start_us + parts.locked_us
-        if self._emits(since_us, until_us):
-            self._lose(Loss.TRANSMITTING)
-        elif not self._antenna.throws(transmission, lora, "detected", detected):
-            self._lose(Loss.TOO_WEAK)
-        elif self._antenna.drowned(transmission, beside, since_us, until_us):
-            self._lose(Loss.COLLISION)
-        elif not self._has_demodulator(lora):
-            self._lose(Loss.NO_DEMODULATOR)
-        else:
-            self._demodulating[transmission.name] = lora
+        if lora is not None:
+            self._demodulators.lock(transmission, lora, beside)
 
     def frame_over(self, transmission: Transmission, beside: Sequence[Transmission]) -> None:
         """Give out what was demodulated, whole or damaged."""
-        lora = self._demodulating.pop(transmission.name, None)
-        if lora is None:
-            return
-        parts = parts_of(lora)
-        locked_us, header_us = transmission.start_us + parts.locked_us, transmission.start_us + parts.header_us
-        if self._emits(locked_us, transmission.end_us):
-            self._lose(Loss.TRANSMITTING)
-        elif self._antenna.drowned(transmission, beside, locked_us, header_us):
-            self._lose(Loss.COLLISION)
-        else:
-            drowned = self._antenna.drowned(transmission, beside, header_us, transmission.end_us)
-            whole = not drowned and self._antenna.throws(transmission, lora, "intact", intact)
+        heard = self._demodulators.finish(transmission, beside)
+        if heard is not None:
             self._heard += 1
-            self._damaged += not whole
-            self._inbox.append(self._frame(transmission, lora, whole=whole))
+            self._damaged += not heard.whole
+            self._inbox.append(self._frame(heard))
 
     def _demodulates(self, transmission: Transmission) -> Lora | None:
         """Its modulation, if this is something for the multi-SF channels; else it is no more than noise."""
@@ -261,35 +220,23 @@ class SimulatedChip:
             return lora if _is_same(lora, self._service_channel[1]) else None
         return lora if lora.bandwidth_hz == plan.BANDWIDTH_HZ else None
 
-    def _has_demodulator(self, lora: Lora) -> bool:
-        busy = self._demodulating.values()
-        if lora.spreading_factor > 10 and sum(other.spreading_factor > 10 for other in busy) >= SLOW_DEMODULATORS:
-            return False
-        return len(busy) < DEMODULATORS
-
-    def _frame(self, transmission: Transmission, lora: Lora, *, whole: bool) -> RadioFrame:
+    def _frame(self, heard: Heard) -> RadioFrame:
+        transmission = heard.transmission
         number = self._channels[transmission.frequency_hz]
-        level_dbm, noise = self._antenna.level_dbm(transmission), noise_dbm(lora.bandwidth_hz)
-        dice = self._chance.about("frame", *transmission.name)
-        snr_db = min(dice.normal(level_dbm - noise, 0.4, "snr"), SNR_CEILING_DB)
-        channel_dbm = 10 * math.log10(10 ** (level_dbm / 10) + 10 ** (noise / 10))
         return RadioFrame(
-            phy=transmission.phy if whole else _damaged(transmission.phy, dice),
+            phy=heard.phy,
             heard=self._stamp(),
             frequency_hz=transmission.frequency_hz,
-            modulation=lora,
-            rssi_dbm=float(round(channel_dbm)),
-            snr_db=round(snr_db * 4) / 4,  # a signed byte of quarter decibels
+            modulation=transmission.modulation,
+            rssi_dbm=float(round(heard.channel_dbm)),
+            snr_db=round(heard.snr_db * 4) / 4,  # a signed byte of quarter decibels
             channel=number,
             rf_chain=self._rf_chains[number],
             counter_us=self._counter_at(transmission.end_us),
-            crc=Crc.OK if whole else Crc.BAD,
+            crc=Crc.OK if heard.whole else Crc.BAD,
             receiver=self._name,
-            frequency_offset_hz=transmission.frequency_offset_hz + round(dice.normal(0, 40, "frequency")),
+            frequency_offset_hz=heard.frequency_offset_hz,
         )
-
-    def _lose(self, loss: Loss) -> None:
-        self._lost[loss.value] += 1
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
@@ -313,12 +260,3 @@ def _airtime_us(request: DownlinkRequest) -> int:
 
 def _is_same(one: Lora, other: Lora) -> bool:
     return (one.spreading_factor, one.bandwidth_hz) == (other.spreading_factor, other.bandwidth_hz)
-
-
-def _damaged(phy: bytes, dice: Chance) -> bytes:
-    """The frame with a few wrong bytes, as a demodulator gives it out when its checksum fails."""
-    octets = bytearray(phy)
-    errors = dice.whole(1, max(1, len(phy) // 4), "errors")
-    for place in {dice.whole(0, len(phy) - 1, "where", error) for error in range(errors)}:
-        octets[place] ^= dice.whole(1, 255, "what", place)
-    return bytes(octets)

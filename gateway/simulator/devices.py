@@ -7,7 +7,7 @@ the data rate and power that a network's data rate control would have given it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.lorawan.crypto import KeySchedules
 from gateway.lorawan.uplink import seal
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.model import DevEui, Device, Session
     from gateway.simulator.air import Air
     from gateway.simulator.chance import Chance
-    from gateway.simulator.chip import SimulatedChip
     from gateway.simulator.sensors import Measure, Sensor
 
 INSTALLATION_MARGIN_DB = 10.0
@@ -38,6 +37,14 @@ AFTER_WINDOWS_US = 2_100_000
 
 CRYSTAL_PPM = 4.0
 """Standard deviation of the devices' frequency, well inside the 10 to 20 ppm that their makers state."""
+
+
+class Gateway(Protocol):
+    """Whoever hears devices."""
+
+    def link_snr_db(self, sender: str, place: Position, power_dbm_eirp: float) -> float:
+        """The SNR at which it hears a sender on average."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,7 @@ class SimulatedDevice:
 def settle(
     residents: Iterable[Resident],
     air: Air,
-    chips: Sequence[SimulatedChip],
+    chips: Sequence[Gateway],
     chance: Chance,
     *,
     start_utc_us: int,

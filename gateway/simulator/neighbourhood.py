@@ -214,10 +214,12 @@ class Neighbourhood:
         lora = transmission.modulation
         if not transmission.inverted or not isinstance(lora, Lora):
             return
-        self._overhear(transmission, self._listened.pop(transmission.name))
-        for dwelling, window in self._found.pop(transmission.name):
+        listened = self._listened.pop(transmission.name, set())
+        if not transmission.cut:
+            self._overhear(transmission, listened)
+        for dwelling, window in self._found.pop(transmission.name, ()):
             dwelling.receiving = None
-            if dwelling.device.there and dwelling.is_whole(transmission, lora, beside):
+            if not transmission.cut and dwelling.device.there and dwelling.is_whole(transmission, lora, beside):
                 dwelling.hear(transmission, lora, window)
             self._follow(dwelling)
 

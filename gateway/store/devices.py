@@ -235,6 +235,10 @@ class DeviceRegistry:
             raise DeviceUnknown(dev_eui)
         return _row(row)
 
+    def named(self, name: str) -> Sequence[DevEui]:
+        """The devices of this name; nothing keeps people from giving it twice."""
+        return [DevEui(row[0]) for row in self._db.execute("SELECT dev_eui FROM device WHERE name=?", (name,))]
+
     def root_keys(self, dev_eui: DevEui) -> RootKeys | None:
         """The keys a device joins with, if it has any; DeviceUnknown."""
         row = self._db.execute("SELECT app_key, nwk_key FROM device WHERE dev_eui=?", (bytes(dev_eui),)).fetchone()

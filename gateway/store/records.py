@@ -1,8 +1,9 @@
 """A record's bytes on disk, and back.
 
-Fixed fields lie in a struct, what has no fixed length behind it, what is free text or a codec's answer as JSON at the
-end, deflated with a dictionary of the words it usually consists of. The first byte is the version of this layout; a
-record of a version this program does not know is reported, never guessed.
+Fixed fields lie in a struct, what has no fixed length behind it, then what not every reading has (a flag says so),
+what is free text or a codec's answer as JSON at the end, deflated with a dictionary of the words it usually consists
+of. The first byte is the version of this layout; a record of a version this program does not know is reported, never
+guessed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.model import (
     DevAddr,
     DevEui,
     Fsk,
+    JoinEui,
     Lora,
     LrFhss,
     Measurement,
@@ -75,7 +77,9 @@ _MOST_TEXT = 1 << 20  # a codec's answer is bounded far below: what claims to be
 
 _UNKNOWN_U32 = 0xFFFFFFFF
 _NO_SNR = -0x8000
-_CONFIRMED, _ADR, _HAS_PORT, _REREAD = 1, 2, 4, 8
+_CONFIRMED, _ADR, _HAS_PORT, _REREAD, _HAS_COUNTER, _CLASS_B, _CLASS_C, _HAS_JOIN_EUI = (1 << bit for bit in range(8))
+_COUNTER_BYTES, _EUI_BYTES = 4, 8
+_CLASS_FLAGS = {"A": 0, "B": _CLASS_B, "C": _CLASS_C}
 
 _QUALITIES = tuple(TimeQuality)
 _QUALITY_CODE = {quality: code for code, quality in enumerate(_QUALITIES)}
@@ -118,7 +122,14 @@ def encode(reading: Reading, session_id: int) -> bytes:
     """The bytes of a reading, with the session whose counter it carries on."""
     decoded = reading.decoded
     flags = reading.confirmed * _CONFIRMED | reading.adr * _ADR | (reading.f_port is not None) * _HAS_PORT
-    flags |= reading.reread * _REREAD
+    flags |= reading.reread * _REREAD | _CLASS_FLAGS.get(reading.device_class, 0)
+    optional = b""
+    if reading.counter_us is not None:
+        flags |= _HAS_COUNTER
+        optional = reading.counter_us.to_bytes(_COUNTER_BYTES, "little")
+    if reading.join_eui is not None:
+        flags |= _HAS_JOIN_EUI
+        optional += reading.join_eui
     kind, first, second, extra = _modulation_code(reading.modulation)
     rest = orjson.dumps(
         (
@@ -139,6 +150,7 @@ def encode(reading: Reading, session_id: int) -> bytes:
             reading.phy,
             bytes((len(reading.payload),)),
             reading.payload,
+            optional,
             _deflated(rest),
         )
     )
@@ -157,9 +169,15 @@ def decode(body: bytes) -> Reading:
         dev_eui, dev_addr, f_cnt, flags, f_port, gap_before = _UPLINK.unpack_from(body, _HEAD.size)
         payload_at = _PHY_AT + phy_size + 1
         phy, payload_size = body[_PHY_AT : payload_at - 1], body[payload_at - 1]
-        name, tags, codec, data, measurements, warnings, problem, extra = orjson.loads(
-            _inflated(body[payload_at + payload_size :])
-        )
+        text_at = payload_at + payload_size
+        counter_us = join_eui = None
+        if flags & _HAS_COUNTER:
+            text_at += _COUNTER_BYTES
+            counter_us = int.from_bytes(body[text_at - _COUNTER_BYTES : text_at], "little")
+        if flags & _HAS_JOIN_EUI:
+            text_at += _EUI_BYTES
+            join_eui = JoinEui(body[text_at - _EUI_BYTES : text_at])
+        name, tags, codec, data, measurements, warnings, problem, extra = orjson.loads(_inflated(body[text_at:]))
         heard = _unpack_stamp(body, _STAMP_AT)
         frequency_hz, modulation, rssi_dbm, snr_db, channel, rf_chain = _unpack_radio(body, _RADIO_AT, extra)
         return Reading(
@@ -171,7 +189,8 @@ def decode(body: bytes) -> Reading:
                 codec, data, _measurements(measurements), tuple(warnings), problem
             ),
             frequency_hz=frequency_hz, modulation=modulation, rssi_dbm=rssi_dbm, snr_db=snr_db, channel=channel,
-            rf_chain=rf_chain, reread=bool(flags & _REREAD),
+            rf_chain=rf_chain, reread=bool(flags & _REREAD), counter_us=counter_us,
+            device_class="C" if flags & _CLASS_C else "B" if flags & _CLASS_B else "A", join_eui=join_eui,
         )  # fmt: skip
     except (struct.error, zlib.error, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UnknownLayout):

@@ -144,6 +144,7 @@ class Store:
         self.folder = folder
         self.date: Callable[[Stamp], Stamp] = _as_it_is  # the clock knows better once it knows the time
         self.now_us: Callable[[], int] = _wall_clock_us  # likewise: the date of what happens now
+        self.removed: Callable[[DevEui], None] = _told_nobody  # likewise: who hears that a device is gone
         self.in_memory_because: str | None = None
         self.known = KnownDevices()
         self.epoch = files.log.epoch
@@ -594,6 +595,11 @@ class Store:
             return None
         return found
 
+    async def devices_named(self, name: str) -> Sequence[DevEui]:
+        """The devices of this name: none, one, or several where people gave it twice."""
+        found: Sequence[DevEui] = await self._writer.call(lambda: self._registry.named(name))
+        return found
+
     async def _rows(self, after: int, limit: int) -> list[tuple[int, bytes | None]]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, self._reader.read, after, limit, self.head)
@@ -698,6 +704,7 @@ class Store:
             await self._writer.call(partial(self._registry.erase, dev_eui))
             await self.with_network(lambda network: network.erase(dev_eui))
             self.known.forget([dev_eui])
+        self.removed(dev_eui)
         await self._writer.settled()
         last = max((index for index, one in enumerate(self._tail) if one.dev_eui == dev_eui), default=-1)
         self._tail = deque(islice(self._tail, last + 1, None), maxlen=TAIL_RECORDS)
@@ -854,6 +861,8 @@ class Store:
                 await asyncio.to_thread(self.forgotten.welcome, [row.device.dev_eui for row in rows])
             if gone:
                 await self.with_network(lambda network: network.forget(gone))
+                for dev_eui in gone:
+                    self.removed(dev_eui)
             joined = await self.with_network(lambda network: _joined_of(rows, network))
             self.known.forget([*gone, *(row.device.dev_eui for row in rows)])
             for start in range(0, len(rows), REGISTRY_SLICE):
@@ -930,6 +939,10 @@ def _lost_before(position: int, expected: int) -> list[tuple[int, int]]:
     """
     lost = (position - expected) % SKIP_AFTER_DAMAGE
     return [(expected, expected + lost - 1)] if position > expected and lost else []
+
+
+def _told_nobody(_: DevEui) -> None:
+    pass
 
 
 def _wall_clock_us() -> int:

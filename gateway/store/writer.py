@@ -116,7 +116,8 @@ class Writer(threading.Thread):
             group.filtered[reason] += 1
             if kept is not None:
                 group.unopened.append(kept)
-            if group.heard == 1 or len(group.unopened) == GROUP_RECORDS:
+            first_kept = kept is not None and len(group.unopened) == 1
+            if group.heard == 1 or first_kept or len(group.unopened) == GROUP_RECORDS:
                 self._wake.notify()
 
     def dropped(self, cause: str, frames: int) -> None:

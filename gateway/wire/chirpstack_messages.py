@@ -75,10 +75,10 @@ _UPLINK_RX_INFO: Final = Message(
     map_of("metadata", 15, Kind.STRING, Kind.STRING),
     Field("crc_status", 16, Kind.ENUM, words=_words(("NO_CRC", "BAD_CRC", "CRC_OK"))),
 )
-_UPLINK_TX_INFO: Final = Message(Field("frequency", 1, Kind.UINT32), Field("modulation", 2, Kind.MESSAGE, _MODULATION))
+UPLINK_TX_INFO: Final = Message(Field("frequency", 1, Kind.UINT32), Field("modulation", 2, Kind.MESSAGE, _MODULATION))
 UPLINK_FRAME: Final = Message(
     Field("phy_payload", 1, Kind.BYTES),
-    Field("tx_info", 4, Kind.MESSAGE, _UPLINK_TX_INFO),
+    Field("tx_info", 4, Kind.MESSAGE, UPLINK_TX_INFO),
     Field("rx_info", 5, Kind.MESSAGE, _UPLINK_RX_INFO),
 )
 
@@ -166,4 +166,15 @@ EXEC_REQUEST: Final = Message(
 )
 EXEC_RESPONSE: Final = Message(
     Field("error", 5, Kind.STRING), Field("gateway_id", 6, Kind.STRING), Field("exec_id", 7, Kind.UINT32)
+)
+
+# --- integration.proto ----------------------------------------------------------------------------------------------
+
+DOWNLINK_COMMAND: Final = Message(  # without `object`, a google.protobuf.Struct
+    Field("id", 1, Kind.STRING),
+    Field("dev_eui", 2, Kind.STRING),
+    Field("confirmed", 3, Kind.BOOL),
+    Field("f_port", 4, Kind.UINT32),
+    Field("data", 5, Kind.BYTES),
+    Field("expires_at", 7, Kind.TIMESTAMP),
 )

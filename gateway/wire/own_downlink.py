@@ -1,7 +1,8 @@
 """Downlinks in our own JSON (contract, sections 2 to 4): what a device is to be told, and what became of it.
 
-Asked for is `{"f_port", "payload" | "data", "confirmed", "ref", "expires_after_s"}`: `payload` in hex, or `data` for
-the device's codec to encode. `…/down/result` is `{"ref", "state", "reason", "f_cnt"}`.
+Asked for is `{"f_port", "payload" | "data", "confirmed", "ref", "expires_after_s", "clear"}`: `payload` in hex, or
+`data` for the device's codec to encode. `clear` cancels what waits for the device before, and may stand alone.
+`…/down/result` is `{"ref", "state", "reason", "f_cnt"}`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LONGEST_REF = 200
 LONGEST_REQUEST = 64 << 10
 LATEST_S = 366 * 86_400.0
-_KEYS = ("f_port", "payload", "data", "confirmed", "ref", "expires_after_s")
+_KEYS = ("f_port", "payload", "data", "confirmed", "ref", "expires_after_s", "clear")
 _PORTS = range(1, 224)  # TS001-1.0.4, 4.3.2: 0 is for MAC commands, 224 for tests, higher ones are reserved
 
 
@@ -36,7 +37,7 @@ class NoDownlink(ValueError):  # noqa: N818 - reads as the sentence it is
 
 @dataclass(frozen=True, slots=True)
 class DownlinkAsked:
-    """A request for a downlink: bytes, or values that the device's codec makes bytes of."""
+    """A request for a downlink: bytes, or values that the device's codec makes bytes of; neither only with `clear`."""
 
     f_port: int | None  # None with `data`: the codec says which
     payload: bytes | None
@@ -44,6 +45,12 @@ class DownlinkAsked:
     confirmed: bool = False
     ref: str | None = None
     expires_after_s: float | None = None
+    clear: bool = False  # what waits for the device is cancelled before
+
+    @property
+    def clears_only(self) -> bool:
+        """Whether nothing is to be sent."""
+        return self.clear and self.payload is None and self.data is None
 
 
 def read_downlink(content: bytes) -> DownlinkAsked:
@@ -72,6 +79,9 @@ def downlink_asked(facts: Mapping[str, Any]) -> DownlinkAsked:
     if unknown:
         raise no(f"unknown: {', '.join(map(str, unknown))}; a request has {', '.join(_KEYS)}")
     f_port, payload, data = facts.get("f_port"), facts.get("payload"), facts.get("data")
+    confirmed, clear = _flag(facts, "confirmed", no), _flag(facts, "clear", no)
+    if clear and payload is None and data is None and f_port is None:
+        return DownlinkAsked(None, None, None, ref=ref, clear=True)
     if (payload is None) == (data is None):
         raise no("either payload (hex) or data (for the codec) is wanted")
     if f_port is not None and (isinstance(f_port, bool) or not isinstance(f_port, int) or f_port not in _PORTS):
@@ -80,10 +90,15 @@ def downlink_asked(facts: Mapping[str, Any]) -> DownlinkAsked:
         raise no("payload needs an f_port")
     if data is not None and not isinstance(data, dict):
         raise no("data is a JSON object")
-    confirmed, expires_after_s = facts.get("confirmed", False), facts.get("expires_after_s")
-    if not isinstance(confirmed, bool):
-        raise no("confirmed is true or false")
-    return DownlinkAsked(f_port, _bytes(payload, no), data, confirmed, ref, _seconds(expires_after_s, no))
+    expires_after_s = _seconds(facts.get("expires_after_s"), no)
+    return DownlinkAsked(f_port, _bytes(payload, no), data, confirmed, ref, expires_after_s, clear)
+
+
+def _flag(facts: Mapping[str, Any], key: str, no: Any) -> bool:
+    value = facts.get(key, False)
+    if not isinstance(value, bool):
+        raise no(f"{key} is true or false")
+    return value
 
 
 def _bytes(payload: Any, no: Any) -> bytes | None:

@@ -60,7 +60,7 @@ def reading_json(record: Record) -> dict[str, Any]:
         "problem": decoded.problem,
         "late": record.late,
         "gap_before": reading.gap_before,
-        "radio": _radio_json(reading),
+        "radio": radio_json(reading),
     }
 
 
@@ -77,7 +77,7 @@ def unopened_json(gateway_eui: GatewayEui, frame: RadioFrame, refused: Refused) 
         "phy_payload": frame.phy.hex(),
         "reason": refused.reason.value,
         "problem": refused.detail,
-        "radio": _radio_json(frame),
+        "radio": radio_json(frame),
     }
 
 
@@ -93,7 +93,7 @@ def join_json(gateway_eui: GatewayEui, device: Device, dev_addr: DevAddr, frame:
         "dev_addr": str(dev_addr),
         "name": device.name,
         "tags": device.tags,
-        "radio": _radio_json(frame),
+        "radio": radio_json(frame),
     }
 
 
@@ -135,6 +135,11 @@ def rfc3339(utc_us: int) -> str:
         return _FIRST if utc_us < 0 else _LAST
 
 
+def rfc3339_us(text: str) -> int:
+    """Microseconds since 1970 of what `rfc3339` wrote."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     entry = {"quantity": measurement.quantity, "value": measurement.value, "unit": measurement.unit}
     if measurement.time_us is not None:
@@ -142,10 +147,11 @@ def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     return entry
 
 
-def _radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
+def radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
+    """Where and how well it was heard: `radio` of a reading."""
     return {
         "frequency_hz": reading.frequency_hz,
-        **_modulation_json(reading.modulation),
+        **modulation_json(reading.modulation),
         "rssi_dbm": reading.rssi_dbm,
         "snr_db": reading.snr_db,
         "channel": reading.channel,
@@ -153,7 +159,8 @@ def _radio_json(reading: Reading | RadioFrame) -> dict[str, Any]:
     }
 
 
-def _modulation_json(modulation: Modulation) -> dict[str, Any]:
+def modulation_json(modulation: Modulation) -> dict[str, Any]:
+    """How it was sent: `modulation`, and what belongs to that."""
     match modulation:
         case Lora():
             return {

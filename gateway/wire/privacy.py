@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.wire.own_json import FIELDS, IDS, json_bytes, reading_bytes, reading_json
+from gateway.model import Decoded, DevAddr, DevEui
+from gateway.wire.own_json import FIELDS, IDS, json_bytes, reading_bytes, reading_json, rfc3339, rfc3339_us
 
 if TYPE_CHECKING:
-    from gateway.model import Measurement, Reading, Record
+    from gateway.model import Device, Measurement, Reading, Record, Stamp
     from gateway.wire.pseudonym import Pseudonyms
 
 NAMING: Final = frozenset({"dev_addr", "tags", "f_cnt", "payload", "data", "warnings", "problem", "radio"})
@@ -93,14 +94,83 @@ class Privacy:
             return reading_bytes(record, self.fields)
         return json_bytes(self.reading(record))
 
+    def narrowed(self, reading: Reading) -> Reading:
+        """The reading for words that have a place for each of its parts: what does not leave is empty, not left out."""
+        cut = self._cut(reading)
+        if self._keys is None and self.pseudonyms is None:
+            return cut
+        decoded, has = cut.decoded, self.keys.__contains__
+        known_as = self.known_as(reading.dev_eui)
+        name = reading.name if self.pseudonyms is None else str(known_as)
+        return replace(
+            cut,
+            frame_id=self.frame_id(reading),
+            dev_eui=known_as,
+            dev_addr=reading.dev_addr if has("dev_addr") else DevAddr(0),
+            join_eui=None,
+            name=name if has("name") else "",
+            tags=cut.tags if has("tags") else {},
+            payload=reading.payload if has("payload") else b"",
+            f_cnt=reading.f_cnt if has("f_cnt") else 0,
+            f_port=reading.f_port if has("f_port") else None,
+            confirmed=reading.confirmed and has("confirmed"),
+            adr=reading.adr and has("adr"),
+            decoded=Decoded(
+                codec=decoded.codec if has("codec") else None,
+                data=decoded.data if has("data") else None,
+                measurements=decoded.measurements if has("measurements") else (),
+                warnings=decoded.warnings if has("warnings") else (),
+                problem=decoded.problem if has("problem") else None,
+            ),
+        )
+
+    def device(self, device: Device) -> Device | None:
+        """The device as words tell of it that something happened to; None: nothing is told of a single one."""
+        if self.pseudonyms is not None:
+            return None
+        if self._keys is None and self.position_decimals is None:
+            return device
+        has, tags = self.keys.__contains__, device.tags
+        if self.position_decimals is not None:
+            tags = _places_cut(tags, self.position_decimals, _DEPTH)
+        return replace(
+            device,
+            name=device.name if has("name") else "",
+            codec=device.codec if has("codec") else None,
+            tags=tags if has("tags") else {},
+            join_eui=device.join_eui if self._keys is None else None,
+        )
+
+    def known_as(self, dev_eui: DevEui) -> DevEui:
+        """The number under which the destination knows the device."""
+        return dev_eui if self.pseudonyms is None else DevEui.parse(self.pseudonyms.of("dev_eui", dev_eui.hex()))
+
+    def stamp(self, stamp: Stamp) -> Stamp:
+        """The moment as the destination may know it."""
+        return stamp if self.time_step_s is None else replace(stamp, utc_us=self._cut_time(stamp.utc_us))
+
+    def coordinate(self, degrees: float) -> float:
+        """A latitude or longitude as the destination may know it."""
+        return degrees if self.position_decimals is None else round(degrees, self.position_decimals)
+
     def facts(self, topic: str, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What leaves of a fact of the gateway under this topic ("status", "balance", "{dev_eui}/join"); None: nothing.
 
-        To whom devices have no names, nothing is told of a single one.
+        To whom devices have no names, nothing is told of a single one. A join says no more than a reading would.
         """
-        if self.pseudonyms is None:
-            return facts
-        return None if "/" in topic else self._nameless(facts)
+        if self.pseudonyms is not None:
+            if "/" in topic:
+                return None
+            facts = self._nameless(facts)
+        if self.position_decimals is not None:
+            facts = _places_cut(facts, self.position_decimals, _DEPTH)
+        return self._like_a_reading(facts) if topic.endswith("/join") else facts
+
+    def _like_a_reading(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        told = {key: value for key, value in facts.items() if key in self.keys or key not in FIELDS}
+        if self.time_step_s is not None and "time" in told:
+            told["time"] = rfc3339(self._cut_time(rfc3339_us(told["time"])))
+        return told
 
     def _nameless(self, facts: Any) -> Any:
         match facts:

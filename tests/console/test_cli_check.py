@@ -84,9 +84,9 @@ def test_a_file_that_is_no_toml_is_one_line(site):
 
 
 def test_what_this_version_does_not_have_yet_is_said(site):
-    site.config.write_text('[sink.s]\ntype = "webhook"\nurl = "http://host/"\n')
+    site.config.write_text('[radio]\ntype = "sx1302"\nboard = "rak2287"\n')
     typed = site.type("check")
-    assert (typed.code, typed.out.split()[:2]) == (2, [f"{site.config}:2", "sink.s.type"])
+    assert (typed.code, typed.out.split()[:2]) == (2, [f"{site.config}:2", "radio.type"])
     assert site.type("run").err == typed.out
 
 

@@ -79,8 +79,8 @@ def test_status_says_what_a_network_server_got_and_asked_for():
     at = lines.index("LNS      ok    city Connected")
     told = " ".join(" ".join(lines[at + 1 : lines.index("LNS      BAD   ttn Unreachable")]).split())
     assert told == (
-        "forwarded 1 200, acknowledged 1 188 (99%), missed 4, answers in 23 ms, the last time 4 s ago, "
-        "downlinks: SENT 5, TOO_LATE 2"
+        "frames: 1 200 forwarded, 1 188 acknowledged (99%) missed: 3 while it was away, 1 for want of room "
+        "answers: 4 s ago, in 23 ms downlinks: SENT 5, TOO_LATE 2"
     )
     assert any("nobody listens there" in line.lower() for line in lines)
     assert max(map(len, lines)) <= 76

@@ -22,6 +22,23 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+SERVERS = [
+    {
+        "name": "city", "state": "connected", "evidence": "", "forwarded": 40, "acknowledged": 39, "unanswered": 1,
+        "acknowledged_share": 0.975, "last_contact_s": 1.0, "round_trip_ms": 23.0, "downlinks": {"SENT": 3},
+        "airtime": [{"receiver": "roof", "band": "g1", "used_s": 0.046, "left_s": 35.8, "limit_s": 36.0}],
+    },
+    {
+        "name": "hole", "state": "unreachable", "evidence": "no answer for 30 s", "hint": "Open UDP 1700.",
+        "forwarded": 40, "acknowledged": 0, "unanswered": 40, "acknowledged_share": 0.0, "missed": {"away": 3},
+    },
+    {
+        "name": "region", "state": "refused", "evidence": "it wants a token", "hint": "Check token_file.",
+        "forwarded": 1, "acknowledged": None, "acknowledged_share": None,
+    },
+]  # fmt: skip
+"""Network servers as three kinds of them tell of themselves: well, black-holed, turned away."""
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -125,11 +142,30 @@ async def test_every_text_can_be_read_in_sunlight_and_at_night(browser, scheme, 
         daemon.fill_disk()
         daemon.clock = {"quality": "unsynced", "uncertainty_ms": None}
         daemon.sinks["musee-archive"]["state"] = "paused"
+        daemon.lns = SERVERS
     async with looking(browser, daemon, color_scheme=scheme) as seen:
         await seen.page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert await seen.page.evaluate(WEAK_TEXTS, 4.5) == []
         lamps = await seen.page.evaluate(WEAK_TEXTS, 6.0)
         assert not [weak for weak in lamps if weak.startswith(("label", "STRONG", "lamp"))]
+
+
+async def test_each_network_server_says_what_is_wrong_with_it_and_what_to_do_beside_its_name(browser):
+    daemon = city()
+    daemon.lns = SERVERS
+    async with looking(browser, daemon) as seen:
+        cards = [await card.inner_text() for card in await seen.page.locator("#servers li:has(.link)").all()]
+        assert "Network servers: hole unreachable, region refuses us" in await text_of(seen.page, "#delivering")
+        widest = await seen.page.evaluate("document.documentElement.scrollWidth")
+    assert [card.split("\n")[0] for card in cards] == ["city", "hole", "region"]
+    good, hole, region = (" ".join(card.split()) for card in cards)
+    assert "40 forwarded, 39 acknowledged (98%), 1 not" in good
+    assert "on air g1: 46 ms this hour, 35.8 s left for all" in good
+    assert "What to do" not in good
+    assert "Open UDP 1700" in hole
+    assert "this protocol acknowledges none" in region
+    assert "Check token_file." in region
+    assert widest <= PHONE["width"]
 
 
 async def test_what_can_be_touched_is_large_enough_for_a_glove(browser):

@@ -252,7 +252,16 @@ async def test_events_begin_with_everything_and_go_on_with_what_changed(console,
     async with console.client.get("/events") as answer:
         assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         first = await event(answer)
-        assert set(first["parts"]) == {"head", "lamps", "notice", "hearing", "keeping", "delivering", "empty"}
+        assert set(first["parts"]) == {
+            "head",
+            "lamps",
+            "notice",
+            "hearing",
+            "keeping",
+            "delivering",
+            "servers",
+            "empty",
+        }
         assert first["all"]
         assert len(first["rows"]) == 5
         daemon.hear("PAV live", measured("fill_level", 12, "%"))

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brokers import Authority, Collector
-from contract_example import EXAMPLE, GATEWAY_EUI, READING, record, records
+from contract_example import EXAMPLE, READING, record, records
+from mqtt_sinks import mqtt_sink as sink_at
 
-from gateway.delivery.mqtt import MqttDestination, MqttSink
 from gateway.delivery.sink import Link, Refusal, Sink, SinkUnavailable
+from gateway.lines.mqtt import Broker
 from gateway.wire.privacy import Privacy
 from gateway.wire.pseudonym import Pseudonyms
 
@@ -28,16 +29,14 @@ if TYPE_CHECKING:
 
     from brokers import Heard
 
+    from gateway.delivery.mqtt import MqttSink
+
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
 LONG_S = 10.0
 
 UP = "lorawan/0016c001ff10a235/70b3d57ed0000001/up"
 STATUS = "lorawan/0016c001ff10a235/status"
-
-
-def sink_at(url: str, **options) -> MqttSink:
-    return MqttSink(MqttDestination("centre", url, GATEWAY_EUI, **options))
 
 
 async def deliver(sink: MqttSink, batch) -> Sequence[Refusal]:
@@ -148,19 +147,6 @@ async def test_it_is_a_sink(mosquitto):
         assert await link.deliver([]) == []
 
 
-async def test_another_format_may_make_several_messages_of_a_record(mosquitto):
-    def compose(record):
-        return [(f"application/{part}/{record.position}", b"x") for part in ("up", "log")]
-
-    sink = MqttSink(MqttDestination("centre", mosquitto.url, GATEWAY_EUI), compose)
-    async with Collector(mosquitto, "application/#") as collector:
-        assert await deliver(sink, records(2)) == []
-        heard = await collector.until(lambda heard: len(heard) >= 4)
-    assert [message.topic for message in heard] == [
-        *("application/up/1", "application/log/1", "application/up/2", "application/log/2")
-    ]
-
-
 # --- status
 
 
@@ -196,11 +182,10 @@ async def test_a_cancelled_sink_says_offline_itself(mosquitto):
 
 GATEWAY = """
 import asyncio, sys
-from contract_example import GATEWAY_EUI
-from gateway.delivery.mqtt import MqttDestination, MqttSink
+from mqtt_sinks import mqtt_sink
 
 async def main():
-    async with MqttSink(MqttDestination("centre", sys.argv[1], GATEWAY_EUI)).connect() as link:
+    async with mqtt_sink(sys.argv[1]).connect() as link:
         await link.lost()
 
 asyncio.run(main())
@@ -390,7 +375,7 @@ async def test_a_name_nobody_knows_is_told_in_words():
 )
 def test_settings_that_contradict_themselves_are_refused_without_showing_secrets(options, words):
     with pytest.raises(ValueError, match=words) as caught:
-        MqttDestination(**{"name": "centre", "url": "mqtt://broker", "gateway_eui": GATEWAY_EUI, **options})
+        sink_at(**{"url": "mqtt://broker", **options})
     assert "hidden" not in str(caught.value)
 
 
@@ -403,7 +388,7 @@ def test_settings_that_contradict_themselves_are_refused_without_showing_secrets
     ],
 )
 def test_urls_name_host_and_port(url, address):
-    assert MqttDestination("centre", url, GATEWAY_EUI).broker.address == address
+    assert Broker(url, "roof").address == address
 
 
 # --- the broker goes away

@@ -7,15 +7,19 @@ import contextlib
 import json
 import logging
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
-from contract_example import GATEWAY_EUI, record, records
+from contract_example import record, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lying_broker import HANG_UP, LyingBroker, connack, puback
+from mqtt_sinks import mqtt_sink
 
-from gateway.delivery.mqtt import MqttDestination, MqttSink
 from gateway.delivery.sink import SinkUnavailable
+
+if TYPE_CHECKING:
+    from gateway.delivery.mqtt import MqttSink
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
@@ -25,7 +29,7 @@ LONG_S = 10.0  # for what comes
 
 def sink_for(broker: LyingBroker, **options) -> MqttSink:
     options = {"connect_timeout_s": LONG_S, "ack_timeout_s": LONG_S, **options}
-    return MqttSink(MqttDestination("centre", broker.url, GATEWAY_EUI, **options))
+    return mqtt_sink(broker.url, **options)
 
 
 async def unavailable(broker: LyingBroker, batch, **options) -> SinkUnavailable:
@@ -64,8 +68,7 @@ async def test_a_connection_that_is_given_up_is_closed_at_once(scheme, ends):
     # A leftover would log in later with the same client id and throw its successor out.
     async with LyingBroker(silent=True) as broker:
         url, patience_s = f"{scheme}://127.0.0.1:{broker.port}", SHORT_S if ends == "by time-out" else LONG_S
-        destination = MqttDestination("centre", url, GATEWAY_EUI, connect_timeout_s=patience_s)
-        opening = asyncio.ensure_future(MqttSink(destination).connect().__aenter__())
+        opening = asyncio.ensure_future(mqtt_sink(url, connect_timeout_s=patience_s).connect().__aenter__())
         if ends == "by cancellation":
             await asyncio.wait_for(broker.taken.wait(), LONG_S)
             await asyncio.sleep(SHORT_S / 3)
@@ -83,8 +86,7 @@ async def test_a_host_that_swallows_connections_times_out():
             occupant.setblocking(False)
             occupant.connect_ex(deaf.getsockname())
         url = f"mqtt://127.0.0.1:{deaf.getsockname()[1]}"
-        destination = MqttDestination("centre", url, GATEWAY_EUI, connect_timeout_s=SHORT_S)
-        failure = await failing_connection(MqttSink(destination))
+        failure = await failing_connection(mqtt_sink(url, connect_timeout_s=SHORT_S))
     assert (failure.alert, "the connection" in str(failure)) == (False, True)
 
 

@@ -53,14 +53,20 @@ STATUS = {
         },
     ],
     "lns": [
-        {"name": "ttn", "state": "connecting"},
+        {"name": "ttn", "state": "connecting", "acknowledged": None, "round_trip_ms": None},
         {
             "name": "city",
             "state": "connected",
             "forwarded": 40,
             "acknowledged": 38,
             "missed": {"away": 3},
+            "unanswered": 2,
+            "filtered": 11,
+            "round_trip_ms": 23.5,
+            "last_contact_s": 4.2,
             "downlinks": {"SENT": 5, "TOO_LATE": 2},
+            "refused": {"not_json": 1},
+            "airtime": [{"receiver": "roof", "band": "g1", "used_s": 0.25, "left_s": 35.0, "limit_s": 36.0}],
         },
     ],
 }
@@ -117,6 +123,12 @@ def value(families, name, **labels):
         ("lns_frames_acknowledged_total", {}, 38),
         ("lns_frames_missed_total", {"lns": "city", "reason": "away"}, 3),
         ("lns_downlinks_total", {"lns": "city", "result": "TOO_LATE"}, 2),
+        ("lns_frames_unanswered_total", {}, 2),
+        ("lns_frames_filtered_total", {}, 11),
+        ("lns_refused_total", {"lns": "city", "reason": "not_json"}, 1),
+        ("lns_round_trip_seconds", {}, 0.0235),
+        ("lns_last_contact_age_seconds", {}, 4.2),
+        ("lns_airtime_seconds", {"lns": "city", "receiver": "roof", "band": "g1"}, 0.25),
     ],
 )
 def test_every_figure_of_the_state_is_there_in_base_units(name, labels, expected):

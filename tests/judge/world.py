@@ -345,6 +345,9 @@ class World:
         arrival = Arrival.of(self._run.store.record(position, reading))
         self._observe(lambda: self.judge.promised(arrival))
 
+    def opened(self, *_: object) -> None:
+        """As the line's onlooker: not kept yet."""
+
     def refused(self, *_: object) -> None:
         """As the line's onlooker: repetitions, which the books count."""
 

@@ -417,7 +417,8 @@ async def test_a_token_is_shown_and_a_wrong_one_is_named(tmp_path):
         async with station(server, token_file=good) as city:
             await until(lambda: city.facts()["state"] == "connected")
         async with station(server, token_file=bad) as city:
-            await until(lambda: "token_file" in city.facts()["evidence"])
+            await until(lambda: "token_file" in city.facts().get("hint", ""))
+            assert city.facts()["state"] == "refused"
 
 
 async def test_a_token_that_is_none_is_not_repeated(tmp_path):

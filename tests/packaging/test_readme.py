@@ -64,7 +64,7 @@ def test_the_first_device_works_as_written(tmp_path):
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gateway "$@"\n')
     command.chmod(0o755)
-    (tmp_path / "gateway.toml").write_text(block("toml", "[radio]"), encoding="utf-8")
+    (tmp_path / "gateway.toml").write_text(block("toml", "[sink.broker]"), encoding="utf-8")
     adding = block("sh", "device add").replace("…32 hex digits…", ANY_KEY)
     script = f"set -e\n{block('sh', 'lorawan-gateway check')}\n{adding}\nlorawan-gateway device list --json\n"
     path = f"{command.parent}:{os.environ['PATH']}"

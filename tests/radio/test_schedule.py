@@ -64,7 +64,7 @@ def test_a_window_that_has_just_passed_is_too_late_on_every_side_of_the_turn(now
 
 def test_refusals_say_by_how_much():
     desk = Desk(1_000_000)
-    assert desk.ahead(-20_000).detail == "starts in -20.0 ms, the radio wants 42.5 ms"
+    assert desk.ahead(-20_000).detail == "20.0 ms too late, the radio wants 42.5 ms"
     assert desk.ahead(600_000_000).detail == "starts in 600 s, at most 512 s"
     desk.ahead(1_000_000)
     between = "the radio wants 42.5 ms between two"

@@ -42,7 +42,7 @@ def plan(transmitters, count_us=COUNT_US, now=NOW, gps=None, **changes):
         ({"power_dbm_eirp": 27.0}, TxResult.TX_POWER, "868.0-868.6 MHz: 27 dBm EIRP, at most 16.15"),
         ({"power_dbm_eirp": float("nan")}, TxResult.TX_POWER, "868.0-868.6 MHz: nan dBm EIRP, at most 16.15"),
         ({"timing": AtCounter(0)}, TxResult.TOO_EARLY, "starts in"),
-        ({"timing": AtCounter((COUNT_US - 5) % TURN_US)}, TxResult.TOO_LATE, "starts in -0.0 ms"),
+        ({"timing": AtCounter((COUNT_US - 5) % TURN_US)}, TxResult.TOO_LATE, "0.0 ms too late"),
         ({"timing": AtGpsTime(5)}, TxResult.GPS_UNLOCKED, "no GPS time"),
         ({"phy": b""}, TxResult.UNKNOWN, "an empty frame"),
         ({"preamble_symbols": -1}, TxResult.UNKNOWN, "a preamble of -1"),

@@ -63,6 +63,9 @@ class Onlooker:
         self.readings = []
         self.refusals = []
 
+    def opened(self, uplink):
+        pass
+
     def kept(self, position, reading):
         self.readings.append((position, reading))
 

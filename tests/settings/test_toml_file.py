@@ -201,6 +201,8 @@ def test_lines_are_those_on_which_the_keys_were_written(data):
         (b"\x00", 1, "not TOML"),
         (b"a = 1979-13-01\n", 1, "not TOML"),
         (b"a = " + b"[" * 20_000, 1, "nested"),
+        (b"b = 1\n" + b"a." * 200_000 + b"a = 1", 2, "nested"),  # tomllib would take gigabytes
+        (b'[a."b".' + b"'c' . " * 100_000 + b"a]", 1, "nested"),
         (b"a = " + b"9" * 5_000, 1, "cannot be read"),
         (b"#" * (MAX_BYTES + 1), 1, "MiB"),
     ],

@@ -56,3 +56,47 @@ def test_time_does_not_go_back():
     air.advance(100)
     air.advance(40)
     assert air.now_us == 100
+
+
+class Notes:
+    """A listener that writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def preamble_over(self, transmission, beside):
+        self.told.append("preamble")
+
+    def frame_over(self, transmission, beside):
+        self.told.append(("cut" if transmission.cut else "whole", transmission.end_us))
+
+
+@pytest.mark.parametrize(
+    ("cut_us", "told"),
+    [
+        (None, ["preamble", ("whole", 50_005)]),
+        (3, [("cut", 5)]),
+        (4_000, [("cut", 4_000)]),  # the preamble and the sync word take 12.5 ms at SF7
+        (30_000, ["preamble", ("cut", 30_000)]),
+        (60_000, ["preamble", ("whole", 50_005)]),
+    ],
+)
+def test_what_is_cut_is_over_then_and_whole_for_nobody(cut_us, told):
+    air, notes, sent = Air(Chance(5)), Notes(), transmission()
+    air.attach(notes)
+    air.put(sent)
+    if cut_us is not None:
+        air.advance(cut_us)
+        air.cut(sent)
+    air.advance(100_000)
+    assert notes.told == told
+    assert air.talking() == []
+
+
+def test_who_talks_now_is_known():
+    air = Air(Chance(6))
+    air.put(transmission())
+    air.put(transmission("b", start_us=30_000))
+    for now_us, talkers in ((4, []), (5, ["a"]), (30_000, ["a", "b"]), (50_005, ["b"]), (80_000, [])):
+        air.advance(now_us)
+        assert [one.sender for one in air.talking()] == talkers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from gateway.model import (
     DevAddr,
     DevEui,
     Fsk,
+    JoinEui,
     Lora,
     LrFhss,
     Measurement,
@@ -84,6 +87,10 @@ any_reading = st.builds(
     snr_db=st.none() | tenth,
     channel=st.integers(0, 255),
     rf_chain=st.integers(0, 255),
+    reread=st.booleans(),
+    counter_us=st.none() | u32,
+    device_class=st.sampled_from("ABC"),
+    join_eui=st.none() | st.binary(min_size=8, max_size=8).map(JoinEui),
 )
 
 
@@ -92,8 +99,6 @@ any_reading = st.builds(
 def test_every_reading_comes_back_as_it_was(kept, session_id):
     body = encode(kept, session_id)
     back = decode(body)
-    from dataclasses import replace
-
     assert back == replace(kept, frame_id=frame_id(kept.phy))
     ahead = counted(body)
     assert (ahead.session_id, ahead.f_cnt, ahead.mic, ahead.utc_us) == (
@@ -126,6 +131,12 @@ def test_a_record_cut_short_anywhere_is_reported():
     for size in range(len(body)):
         with pytest.raises(UnknownLayout):
             decode(body[:size])
+
+
+def test_what_not_every_reading_has_takes_no_room_where_it_is_not():
+    plain = reading()
+    whole = replace(plain, counter_us=0xD15A2FC3, join_eui=JoinEui(bytes(8)), device_class="C")
+    assert len(encode(whole, 1)) == len(encode(plain, 1)) + 4 + 8
 
 
 def test_a_later_layout_is_reported_by_its_number():

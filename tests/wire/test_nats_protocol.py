@@ -146,6 +146,7 @@ def test_a_seed_is_read_back():
         ("AAAA", "damaged"),
         (NatsKey("O").seed, "no user's"),
     ],
+    ids=["nothing", "a token alone", "lower case", "damaged", "an operator's key"],
 )
 def test_credentials_that_are_none_are_told_and_not_shown(text, words):
     with pytest.raises(ValueError, match=words) as caught:

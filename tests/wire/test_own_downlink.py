@@ -20,6 +20,15 @@ def test_bytes_or_values():
     )
 
 
+def test_what_waits_may_be_cleared_before_or_without_a_new_one():
+    assert read_downlink(b'{"f_port": 2, "payload": "01", "clear": true}') == DownlinkAsked(
+        2, b"\x01", None, clear=True
+    )
+    alone = read_downlink(b'{"clear": true, "ref": "a"}')
+    assert (alone, alone.clears_only) == (DownlinkAsked(None, None, None, ref="a", clear=True), True)
+    assert not read_downlink(b'{"data": {}, "clear": true}').clears_only
+
+
 @pytest.mark.parametrize(
     ("facts", "problem"),
     [
@@ -33,6 +42,9 @@ def test_bytes_or_values():
         ({"payload": "", "f_port": True}, "from 1 to 223"),
         ({"data": [1]}, "data is a JSON object"),
         ({"payload": "", "f_port": 1, "confirmed": "yes"}, "true or false"),
+        ({"payload": "", "f_port": 1, "clear": 1}, "clear is true or false"),
+        ({"f_port": 1, "clear": True}, "either payload"),
+        ({"clear": False}, "either payload"),
         ({"payload": "", "f_port": 1, "expires_after_s": 0}, "more than 0"),
         ({"payload": "", "f_port": 1, "expires_after_s": "1h"}, "number of seconds"),
         ({"payload": "", "f_port": 1, "ref": ""}, "ref is a text"),
