@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, chip, codecs, line, lns, parts, radio, serving, sinks, store, trace, words
+from bench import answers, backlog, chip, codecs, erasing, line, lns, parts, radio, serving, sinks, store, trace, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ def main() -> int:
         "codecs": lambda _: codecs.run(),
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),
+        "erasing": lambda chosen: erasing.run(chosen.backlog),
         "drain": lambda chosen: backlog.run(chosen.backlog),
         "trace": lambda _: trace.run(),
         "sinks": lambda chosen: sinks.run(chosen.backlog),

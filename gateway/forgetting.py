@@ -23,6 +23,7 @@ from gateway.errors import GatewayError, StorageError
 from gateway.store import quarantine
 from gateway.store.erasing import Halted
 from gateway.store.erasure_file import Intent, finish, load_intent
+from gateway.store.owner import destroy_memory
 from gateway.store.search import Needle, files_with, needles_of
 from gateway.wire.own_json import rfc3339
 
@@ -73,6 +74,7 @@ class Forgetting:
         self._custody = custody
         self._memories = memories
         self._halted = False
+        self._turn = asyncio.Lock()
         self._work: asyncio.Task[dict[str, Any]] | None = None
 
     async def look(self, dev_eui: DevEui, told: Told) -> dict[str, Any]:
@@ -102,18 +104,27 @@ class Forgetting:
 
     async def forget(self, dev_eui: DevEui, told: Told) -> dict[str, Any]:
         """Erase it; what `look` says, what is left over, and the reference. Goes on when whoever asked hangs up."""
-        if self._work is not None and not self._work.done():
+        if self._store.in_memory_because is not None:
+            raise StorageError(f"the data folder takes no writing: {self._store.in_memory_because}")
+        if self._turn.locked():
             raise GatewayError("a device is being erased already", hint="wait until that is done")
-        if await asyncio.to_thread(load_intent, self._store.folder) is not None:
-            await self.go_on()
         self._work = asyncio.create_task(self._forget(dev_eui, told), name="erasure")
         return await asyncio.shield(self._work)
 
     async def go_on(self) -> None:
         """Finish what a power cut, or a stop, has left half done; nothing when there is nothing."""
-        intent = await asyncio.to_thread(load_intent, self._store.folder)
-        if intent is None:
+        if self._store.in_memory_because is not None:
             return
+        async with self._turn:
+            try:
+                intent = await asyncio.to_thread(load_intent, self._store.folder)
+            except StorageError as error:
+                log.error("%s", error.problem)  # noqa: TRY400
+                return
+            if intent is not None:
+                await self._go_on(intent)
+
+    async def _go_on(self, intent: Intent) -> None:
         log.warning("going on with %s, which was cut off", intent.reference)
         try:
             facts = await self._carry_out(intent, (), lambda _: None)
@@ -134,20 +145,35 @@ class Forgetting:
         return self._halted
 
     async def _forget(self, dev_eui: DevEui, told: Told) -> dict[str, Any]:
-        seen = await self.look(dev_eui, told)
-        if not (seen["known"] or seen["records"] or seen["frames"] or seen["joined"] or seen["files"]):
+        async with self._turn:
+            before = await asyncio.to_thread(load_intent, self._store.folder)
+            if before is not None and before.dev_eui != dev_eui:
+                await self._finished(before, (), told)
+            seen = await self.look(dev_eui, told)
+            needles = needles_of(dev_eui, await self._store.keys_of(dev_eui))
+            if before is None or before.dev_eui != dev_eui:
+                await self._refuse_nothing(dev_eui, seen, needles)
+                before = Intent.of(dev_eui, (int(address, 16) for address in seen["dev_addrs"]))
+            return {**seen, **await self._finished(before, needles, told)}
+
+    async def _refuse_nothing(self, dev_eui: DevEui, seen: Mapping[str, Any], needles: Sequence[Needle]) -> None:
+        """GatewayError when there is nothing to forget: nothing that is known of, and no byte anywhere."""
+        if any(seen[what] for what in ("known", "records", "frames", "joined", "files")):
+            return
+        if not await asyncio.to_thread(files_with, self._store.folder, needles, self._is_halted):
             raise GatewayError(f"nothing is kept here of {dev_eui}", hint="lorawan-gateway device list")
-        needles = needles_of(dev_eui, await self._store.keys_of(dev_eui))
-        intent = Intent.of(dev_eui, (int(address, 16) for address in seen["dev_addrs"]))
+
+    async def _finished(self, intent: Intent, needles: Sequence[Needle], told: Told) -> dict[str, Any]:
         try:
-            done = await self._carry_out(intent, needles, told)
+            return await self._carry_out(intent, needles, told)
         except Halted:
             raise StorageError(
                 "the gateway stops before everything is erased", hint="its next start goes on with it"
             ) from None
         except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"not everything is erased yet: {error}", hint="the next start tries again") from error
-        return {**seen, **done}
+            raise StorageError(
+                f"not everything is erased yet: {error}", hint="give the order once more; the next start tries, too"
+            ) from error
 
     async def _carry_out(self, intent: Intent, needles: Sequence[Needle], told: Told) -> dict[str, Any]:
         store, dev_eui = self._store, intent.dev_eui
@@ -161,6 +187,7 @@ class Forgetting:
                 files |= await sink.forget(dev_eui)
         await self._custody(dev_eui)
         set_aside = await asyncio.to_thread(quarantine.empty, store.folder)
+        await asyncio.to_thread(destroy_memory, store.folder)
         told({"searching": "every file of the data folder"})
         left = await asyncio.to_thread(files_with, store.folder, needles or needles_of(dev_eui, ()), self._is_halted)
         done = {"reference": intent.reference, "records": records, "frames": frames, "set_aside": set_aside}

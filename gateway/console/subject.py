@@ -190,11 +190,12 @@ class Subject:
         custody.load()
         for day in custody.days:
             for part in ("gaps", "losses"):
-                named = (day.get(part) or {}).get("by_device") or ()
+                found = day.get(part)
+                named = found.get("by_device") if isinstance(found, dict) else None
                 said += [
                     {"day": day.get("day"), "part": part, **one}
-                    for one in named
-                    if one.get("dev_eui") == str(self._dev_eui)
+                    for one in (named if isinstance(named, list) else ())
+                    if isinstance(one, dict) and one.get("dev_eui") == str(self._dev_eui)
                 ]
         return said
 

@@ -48,11 +48,12 @@ class CustodyFile:
 
     def forget(self, dev_eui: str) -> None:
         """Leave a device out of every balance; what it adds to sums stays in them."""
-        losses = dict((self.morning or {}).get("losses") or {})
+        found = self.morning.get("losses") if isinstance(self.morning, dict) else None
+        losses = dict(found) if isinstance(found, dict) else {}
         for key in [key for key in losses if f" {dev_eui} " in key]:
             nobody = key.replace(f" {dev_eui} ", "  ")
             losses[nobody] = losses.get(nobody, 0) + losses.pop(key)
-        if self.morning is not None:
+        if isinstance(self.morning, dict):
             self.morning = {**self.morning, "losses": losses}
         self.days = [
             {**day, **{part: _without(day[part], dev_eui) for part in ("gaps", "losses") if part in day}}
@@ -75,7 +76,8 @@ class CustodyFile:
 def _without(part: Any, dev_eui: str) -> Any:
     if not isinstance(part, dict) or not isinstance(part.get("by_device"), list):
         return part
-    return {**part, "by_device": [one for one in part["by_device"] if one.get("dev_eui") != dev_eui]}
+    kept = [one for one in part["by_device"] if not isinstance(one, dict) or one.get("dev_eui") != dev_eui]
+    return {**part, "by_device": kept}
 
 
 def _private(path: str, flags: int) -> int:
