@@ -116,11 +116,7 @@ class Forgetting:
         if self._store.in_memory_because is not None:
             return
         async with self._turn:
-            try:
-                intent = await asyncio.to_thread(load_intent, self._store.folder)
-            except StorageError as error:
-                log.error("%s", error.problem)  # noqa: TRY400
-                return
+            intent = await asyncio.to_thread(load_intent, self._store.folder)
             if intent is not None:
                 await self._go_on(intent)
 

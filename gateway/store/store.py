@@ -254,6 +254,8 @@ class Store:
         rows = [*self._log.bodies_after(after)]
         self.head = self._log.head  # on its way up to here the log may have been mended
         recalled = self._batch(after, rows, self.head).records
+        if any(record.reading.dev_eui in self._erasing for record in recalled):
+            return
         # What is in memory ends at the head without a gap: that is how a position finds its reading there.
         first = self.head - len(recalled) + 1
         if recalled and all(record.position == position for position, record in enumerate(recalled, first)):
@@ -718,7 +720,7 @@ class Store:
         Interrupted, it goes on where it was. StorageError when the disk, or somebody who reads there, is in the way.
         """
         eraser = Eraser(self._folder, self._log, self._seals, self._writer.call, halted)
-        steps = await asyncio.to_thread(load_steps, self._folder)
+        steps = await asyncio.to_thread(load_steps, self._folder, intent.reference)
         found = await self.find(intent.dev_eui, {*intent.dev_addrs}, lambda at: told({"looked at": at}), halted)
         if found.dev_addrs - intent.dev_addrs:
             intent = replace(intent, dev_addrs=frozenset(found.dev_addrs))

@@ -34,7 +34,17 @@ from gateway.model import (
 from gateway.store import quarantine
 from gateway.store.devices import DeviceRegistry
 from gateway.store.erasing import Halted, Rewriting, names
-from gateway.store.erasure_file import AUDIT, Forgotten, Intent, Steps, finish, load_intent, load_steps, save_steps
+from gateway.store.erasure_file import (
+    AUDIT,
+    Forgotten,
+    Intent,
+    Steps,
+    finish,
+    load_intent,
+    load_steps,
+    save_intent,
+    save_steps,
+)
 from gateway.store.part import part_files
 from gateway.store.queries import LogFiles, Span
 from gateway.store.retention import Limits
@@ -358,10 +368,25 @@ async def test_readers_beside_go_on_while_parts_are_written_anew(tmp_path):
 
 
 def test_steps_that_cannot_be_read_are_none(tmp_path):
-    save_steps(tmp_path, Steps({1: (2, 3)}, 9))
-    assert load_steps(tmp_path) == Steps({1: (2, 3)}, 9)
+    save_steps(tmp_path, Steps("one", {1: (2, 3)}, 9))
+    assert load_steps(tmp_path, "one") == Steps("one", {1: (2, 3)}, 9)
+    assert load_steps(tmp_path, "another") == Steps("another")
     (tmp_path / "erasure-steps.json").write_text("[]")
-    assert load_steps(tmp_path) == Steps()
+    assert load_steps(tmp_path, "one") == Steps("one")
+
+
+def test_an_intent_with_a_wrong_bit_erases_nobody_and_one_half_destroyed_is_done(tmp_path, caplog):
+    intent = Intent.of(WHO, [int(ADDRESS)])
+    save_intent(tmp_path, intent)
+    assert load_intent(tmp_path) == intent
+    content = (tmp_path / "erasure.json").read_bytes()
+    (tmp_path / "erasure.json").write_bytes(content.replace(WHO.hex().encode(), NEIGHBOUR.hex().encode()))
+    assert load_intent(tmp_path) is None
+    assert "once more" in caplog.text
+    caplog.clear()
+    (tmp_path / "erasure.json").write_bytes(bytes(len(content)))
+    assert load_intent(tmp_path) is None
+    assert (caplog.text, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_the_record_of_erasures_has_each_once(tmp_path):
@@ -391,7 +416,8 @@ def test_any_bytes_are_of_the_device_or_not(phy):
 @settings(deadline=None, max_examples=60)
 def test_whatever_lies_in_the_small_files_a_start_knows_what_to_do(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("small")
-    for name in ("forgotten.json", "erasure-steps.json"):
+    for name in ("forgotten.json", "erasure-steps.json", "erasure.json"):
         (folder / name).write_bytes(content)
     assert not Forgotten(folder)
-    assert load_steps(folder) == Steps()
+    assert load_steps(folder, "one") == Steps("one")
+    assert load_intent(folder) is None
