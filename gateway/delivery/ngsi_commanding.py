@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from gateway.delivery.ngsi_orders import LOOK_AFTER_S, SUBSCRIBE, OrderBook, named
+from gateway.delivery.sink import SinkUnavailable
 from gateway.errors import GatewayError
 from gateway.model import DevEui
 from gateway.wire import ngsi_commands, ngsi_ld, ngsi_v2
 from gateway.wire.own_json import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from gateway.delivery.ngsi_broker import Broker
     from gateway.model import GatewayEui
@@ -35,7 +36,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 
 class Commanding(ABC):
-    """What both versions have in common. SinkUnavailable from any of it when the broker is away."""
+    """What both versions have in common."""
 
     def __init__(self, sink: str, gateway_eui: GatewayEui, broker: Broker, book: OrderBook) -> None:
         self._sink = sink
@@ -49,26 +50,42 @@ class Commanding(ABC):
 
         `turn` is held for every request that writes: it may not come between the readings of an entity.
         """
-        orders, wake = self._book.orders, self._book.wake
+        orders, wake, loop = self._book.orders, self._book.wake, asyncio.get_running_loop()
         every_s = LOOK_AFTER_S if orders.mode == SUBSCRIBE else orders.interval_s
         while True:
-            if orders.mode == SUBSCRIBE:
-                await self._see_to_subscription()
-            for name in orders.attributes:
-                await self._book.carry_out(await self._standing(name))
-            until_s = asyncio.get_running_loop().time() + every_s
-            while (left_s := until_s - asyncio.get_running_loop().time()) > 0:
+            until_s = loop.time() + (every_s if await self._without_harm(self._look()) else orders.interval_s)
+            while (left_s := until_s - loop.time()) > 0:
                 wake.clear()
-                while self._book.reports:
-                    dev_eui, attribute, facts = self._book.reports[0]
-                    await self._report(turn, dev_eui, attribute, facts)
-                    self._book.reports.popleft()
+                await self._without_harm(self._report_all(turn))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
                         await wake.wait()
 
+    async def _look(self) -> None:
+        orders = self._book.orders
+        if orders.mode == SUBSCRIBE:
+            await self._see_to_subscription()
+        for name in orders.attributes:
+            await self._book.carry_out(await self._standing(name))
+
+    async def _report_all(self, turn: asyncio.Lock) -> None:
+        while self._book.reports:
+            dev_eui, attribute, facts = self._book.reports[0]
+            await self._report(turn, dev_eui, attribute, facts)
+            self._book.reports.popleft()
+
+    async def _without_harm(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it could be done. A broker that shows nothing may still take readings: commands never end a link."""
+        try:
+            await work
+        except SinkUnavailable as reason:
+            self._say("asking", f"cannot be asked for commands just now, it is tried again: {reason}")
+            return False
+        self._said.discard("asking")
+        return True
+
     async def result(self, turn: asyncio.Lock, dev_eui: str, facts: Mapping[str, Any]) -> None:
-        """Write what became of a downlink, if it was asked for here."""
+        """Write what became of a downlink, if it was asked for here. SinkUnavailable when the broker is away."""
         attribute = self._book.reader.attribute_of(facts.get("ref"))
         if attribute is not None:
             await self._report(turn, DevEui.parse(dev_eui), attribute, facts)

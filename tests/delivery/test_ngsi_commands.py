@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+from aiohttp import web
 from contract_example import GATEWAY_EUI
 from fakes import stamp_now
 from hypothesis import given, settings
@@ -263,6 +264,26 @@ async def test_two_hundred_devices_are_all_asked_for(side, desk):
         side.command({"f_port": 10, "payload": "01"}, entity=f"urn:ngsi-ld:Device:{number:016x}")
     side.command({"f_port": 10, "payload": "01"})
     async with commanded(side, desk):
+        await until(lambda: desk.asked == 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(text="<html>login</html>", content_type="text/html"),
+        lambda: web.Response(status=500),
+        lambda: web.Response(status=403),
+        lambda: web.json_response({"not": "a list"}),
+    ],
+    ids=["a page", "an error", "forbidden", "an object"],
+)
+async def test_a_broker_that_cannot_be_asked_costs_no_connection_and_is_asked_again(side, desk, answer):
+    side.command({"f_port": 10, "payload": "01"})
+    side.broker.always = lambda request: answer() if request.method == "GET" else None
+    async with commanded(side, desk):
+        await asyncio.sleep(0.2)
+        assert desk.asked == 0
+        side.broker.always = lambda _: None
         await until(lambda: desk.asked == 1)
 
 
