@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.store.store import Store
 
 SLICE = 100  # a short look: destinations are read on the same thread
+COMPLETE_WITHIN_S = 6.0  # a commit interval is at most 5 s
 OURS = "history"
 """The receiver of a frame that was kept as a reading: who heard it is not kept, and nobody answers it any more."""
 
@@ -44,6 +45,11 @@ class KeptFrames:
             await self.settle((self._store.head, part, number))
         assert self._place is not None
         return self._place
+
+    async def is_complete(self) -> bool:
+        """Whether all that was to be kept until now is there; waits a little. Not while the disk refuses."""
+        done, _ = await asyncio.wait([self._store.covered()], timeout=COMPLETE_WITHIN_S)
+        return any(future.exception() is None for future in done)
 
     async def settle(self, place: Place) -> None:
         """The server has everything up to here. Durable on return; DiskTrouble when the disk refuses."""

@@ -288,7 +288,7 @@ class Clock:
                 saved = await asyncio.to_thread(self._memory.save, page)
                 if not self._unsaved:
                     self._save_due_us = now_us + (ANCHOR_EVERY_US if saved else RETRY_US)
-            if tell is not None:
+            if tell is not None and not self._unsaved:  # learnt while it was saved: it is saved before it is told
                 await self._tell(tell)
             await asyncio.sleep(KEEP_S)
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 1.0  # for something owed
 CALM_S: Final = 60.0  # between two looks when nothing is known to be owed; a crash repeats that much
 SETTLED_S: Final = 15.0  # what is younger may still be kept, or acknowledged
+DISK_AWAY_S: Final = 600.0  # what waits so long for a disk that refuses is waited for no more
 APART_S: Final = 0.5  # two frames of one device; ChirpStack gathers the copies of a frame for 0.2 s
 AT_ONCE: Final = 16  # replayed frames that wait for their acknowledgement
 AGAIN_S: Final = 10.0  # after what stopped it while the server is connected
@@ -63,6 +64,10 @@ class Keeper(Protocol):
 
     def frames(self, after: Place) -> AsyncGenerator[Kept, None]:
         """What is kept behind a place, dated as well as can be, in the order of hearing; ends at the end."""
+        ...
+
+    async def is_complete(self) -> bool:
+        """Whether all that was to be kept until now is there; waits a little. Not while the disk refuses."""
         ...
 
     async def settle(self, place: Place) -> None:
@@ -219,6 +224,7 @@ class WithHistory:
         """Everything up to what may still be under way; False when the server or the store stops it."""
         began_us = self._now().monotonic_us
         under_way: deque[_UnderWay] = deque()
+        complete = await self._keeper.is_complete()
         try:
             async with aclosing(self._keeper.frames(await self._keeper.place())) as frames:
                 async for kept in frames:
@@ -233,7 +239,7 @@ class WithHistory:
             log.info("lns %s: history stops for now: %s", self.name, reason)
             return False
         else:
-            self._forget(began_us)
+            self._forget(began_us, complete=complete)
             return True
         finally:
             for one in under_way:
@@ -307,9 +313,12 @@ class WithHistory:
         if self._owed.get(device, ("", 0))[0] == frame.frame_id:
             del self._owed[device]
 
-    def _forget(self, began_us: int) -> None:
-        """What was heard long before the store was looked through, and was not in it, is not kept at all."""
-        limit_us = began_us - round(self._pace.settled_s * 2e6)
+    def _forget(self, began_us: int, *, complete: bool) -> None:
+        """What was heard long before the store was looked through, and was not in it, is not kept at all.
+
+        Unless the disk has not taken it yet: while it waits for that, its device's newer frames wait with it.
+        """
+        limit_us = began_us - round(self._pace.settled_s * 2e6 if complete else DISK_AWAY_S * 1e6)
         for device, (_, heard_us) in list(self._owed.items()):
             if heard_us < limit_us:
                 del self._owed[device]

@@ -337,6 +337,10 @@ class Store:
             kept = UnopenedFrame(refused.dev_addr, str(refused.reason), encode_frame(frame))
         self._writer.filtered(str(refused.reason), kept)
 
+    def covered(self) -> asyncio.Future[None]:
+        """Done once all that was handed over until now is durable, unopened frames included; StorageError at a stop."""
+        return self._writer.covers()
+
     def count_dropped(self, cause: str, frames: int) -> None:
         """Count frames that were heard and lost on the way here."""
         self._writer.dropped(cause, frames)

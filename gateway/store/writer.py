@@ -52,6 +52,7 @@ class Group:
     filtered: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     reread: int = 0
+    covered: list[Future[None]] = field(default_factory=list)  # of those who wait for everything that was kept
     wanted_s: float = float("inf")  # monotonic: somebody needs it on disk by then
 
     def counts(self) -> Tally:
@@ -116,8 +117,7 @@ class Writer(threading.Thread):
             group.filtered[reason] += 1
             if kept is not None:
                 group.unopened.append(kept)
-            first_kept = kept is not None and len(group.unopened) == 1
-            if group.heard == 1 or first_kept or len(group.unopened) == GROUP_RECORDS:
+            if group.heard == 1 or (kept is not None and len(group.unopened) in (1, GROUP_RECORDS)):
                 self._wake.notify()
 
     def dropped(self, cause: str, frames: int) -> None:
@@ -126,6 +126,17 @@ class Writer(threading.Thread):
             self._group.heard += frames
             self._group.dropped[cause] += frames
             self._wake.notify()
+
+    def covers(self) -> Future[None]:
+        """Done once all that was kept until now is durable; when nothing waits, at once."""
+        future: Future[None] = self._loop.create_future()
+        with self._wake:
+            for group in (self._group, self._committing):
+                if group.readings or group.unopened:
+                    group.covered.append(future)
+                    return future
+        future.set_result(None)
+        return future
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run something on the writer thread, in order."""
@@ -235,7 +246,8 @@ class Writer(threading.Thread):
         began = self._began_s = time.monotonic()
         while not self._append(bodies, group, first):
             if self._stopping or self._hurried:
-                self._tell(_fail_all, group.futures, StorageError(f"not written before the stop: {self.trouble}"))
+                refused = StorageError(f"not written before the stop: {self.trouble}")
+                self._tell(_fail_all, [*group.futures, *group.covered], refused)
                 return
             time.sleep(RETRY_S)
         self._last_commit, self._began_s = time.monotonic(), None
@@ -288,6 +300,9 @@ class Writer(threading.Thread):
         for position, future in enumerate(group.futures, first):
             if not future.done():
                 future.set_result(position)
+        for covered in group.covered:
+            if not covered.done():
+                covered.set_result(None)
 
 
 def _nothing() -> None:
@@ -303,7 +318,7 @@ def _settle(future: Future[Any], result: Any, error: Exception | None) -> None:
         future.set_exception(error)
 
 
-def _fail_all(futures: Sequence[Future[int]], error: Exception) -> None:
+def _fail_all(futures: Sequence[Future[Any]], error: Exception) -> None:
     for future in futures:
         _settle(future, None, error)
 

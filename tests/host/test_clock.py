@@ -19,7 +19,7 @@ from fakes import run_in_virtual_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.host.anchors import TimeMemory
+from gateway.host.anchors import TimeMemory, remembered_dating
 from gateway.host.clock import CONTRADICTED_US, Clock
 from gateway.host.dating import Backdating
 from gateway.host.trust import LATEST_US, RELEASED_US, ClockState, Floor
@@ -263,6 +263,36 @@ def test_what_could_not_be_done_when_it_was_told_is_told_again_after_a_restart(t
     first = told_by(machine, tmp_path, fails=1)
     assert first == told_by(machine, tmp_path) == [Backdating(machine.boot_id, 0)]
     assert told_by(machine, tmp_path) == []
+
+
+def test_what_is_told_is_on_disk_also_when_the_time_comes_while_that_is_at_work(tmp_path):
+    """Else a power cut between the two leaves a boot of which some readings were corrected and the others never."""
+    machine = Machine()
+    told = []
+
+    async def tell(backdating):
+        told.append((backdating, remembered_dating(tmp_path).backdating(backdating.boot_id)))
+
+    async def story():
+        with machine.clock(tmp_path) as clock, pytest.MonkeyPatch.context() as patch:
+
+            async def slowly(work, *arguments):
+                done = work(*arguments)
+                if arguments and not told:  # the first page is on its way to the disk
+                    machine.wait(2)
+                    machine.synchronise(max_error_us=20_000)
+                    clock.stamp()  # somebody hears a frame
+                return done
+
+            patch.setattr("asyncio.to_thread", slowly)
+            duty = asyncio.create_task(clock.keep(tell))
+            await asyncio.sleep(5)
+            duty.cancel()
+            await asyncio.gather(duty, return_exceptions=True)
+
+    run_in_virtual_time(story())
+    assert [(one.boot_id, saved) for one, saved in told] == [(machine.boot_id, one) for one, _ in told]
+    assert len(told) == 1
 
 
 # --- T-61: steps

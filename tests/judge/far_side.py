@@ -15,7 +15,7 @@ from rooftop import arrival
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from brokers import Mosquitto
     from delivery.lying_broker import Bytes, Publish
@@ -166,6 +166,15 @@ class Liar:
         return (puback(packet_id),)
 
 
+async def in_full(work: Callable[[], None]) -> None:
+    """Do it on a thread. Who is cancelled meanwhile goes when it is done: nothing is left half begun."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(doing)
+    finally:
+        await asyncio.wait([doing])
+
+
 async def change_for_ever(road: Road, broker: Mosquitto, liar: Liar, rng: random.Random) -> None:
     """Weather and mood change, each for a second or a few; now and then the broker is started anew."""
     while True:
@@ -173,6 +182,6 @@ async def change_for_ever(road: Road, broker: Mosquitto, liar: Liar, rng: random
         liar.mood = rng.choice(list(Mood))
         await asyncio.sleep(rng.uniform(0.5, 4))
         if rng.random() < SHARE_RESTARTED:
-            await asyncio.to_thread(broker.stop)
+            await in_full(broker.stop)
             await asyncio.sleep(rng.uniform(0, 2))
-            await asyncio.to_thread(broker.start)
+            await in_full(broker.start)

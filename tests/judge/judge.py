@@ -76,7 +76,7 @@ class Judge:
         self._left: dict[str, int] = {}  # epoch: up to where records left the store for want of room
         self._unsure_since_us: int | None = None
         self._unsure_us: list[tuple[int, int]] = []  # when it did not know the time, and learnt it later
-        self._dated_us: set[tuple[int, int]] = set()  # those of which it has sent a better date
+        self._dated: set[int] = set()  # those of them of which it has sent a better date
         self._calm_us: int | None = None
         self._books: Books | None = None
         self._violations: list[Violation] = []
@@ -113,6 +113,7 @@ class Judge:
         """The machine of the gateway that has just ended was without power: it does not know the time."""
         self._events["reboots"] += 1
         self._unsure_since_us = at_us
+        self._unsure_us = [(since_us, min(until_us, at_us)) for since_us, until_us in self._unsure_us]
 
     def learnt_time(self, at_us: int) -> None:
         """It knows the time again: what it heard before may be sent once more with a better date."""
@@ -177,18 +178,21 @@ class Judge:
             to.waits_us[number] = at_us - self._handed_us[number][0]
             if not to.terms.wants(number):
                 self._break(Law.NO_INVENTION, destination, f"got frame {number}, which is not for it")
-        elif key in to.undated and arrival.uncertainty_ms is not None and (span := self._unsure(number)):
-            self._dated_us.add(span)
+        elif key in to.undated and arrival.uncertainty_ms is not None and self._unsure(self._handed_us[number]):
+            self._dated |= self._unsure(self._sent_then(number, arrival))
             to.corrections += 1
         elif key not in to.resent:
             self._take_copy(to, key)
         to.seen[key] = to.connection
         (to.undated.add if arrival.uncertainty_ms is None else to.undated.discard)(key)
 
-    def _unsure(self, number: int) -> tuple[int, int] | None:
-        """When the gateway heard this frame without knowing the time, and learnt it: from when to when."""
-        times_us = self._handed_us[number]
-        return next((span for span in self._unsure_us if any(span[0] <= at_us <= span[1] for at_us in times_us)), None)
+    def _unsure(self, times_us: Sequence[int]) -> set[int]:
+        """In which of the times when it did not know the time, and learnt it later, any of these moments lies."""
+        return {
+            index
+            for index, (since_us, until_us) in enumerate(self._unsure_us)
+            if any(since_us <= at_us <= until_us for at_us in times_us)
+        }
 
     def _take_copy(self, to: _Destination, key: Key) -> None:
         to.copies += 1
@@ -241,16 +245,20 @@ class Judge:
             self._break(Law.INTEGRITY, where, f"frame {number} is {got}, was sent as {sent}")
 
     def _check_time(self, number: int, arrival: Arrival, where: str) -> None:
-        if arrival.uncertainty_ms is None:
-            return
-        allowed_us = arrival.uncertainty_ms * 1000
-        early_us = min(arrival.time_us - sent_us for sent_us in self._handed_us[number])
-        if not any(
-            -allowed_us <= arrival.time_us - sent_us <= allowed_us + self._transit_us
-            for sent_us in self._handed_us[number]
-        ):
+        if arrival.uncertainty_ms is not None and not self._sent_then(number, arrival):
+            early_us = min(arrival.time_us - sent_us for sent_us in self._handed_us[number])
             wrong = f"its time is {early_us / 1000:.1f} ms off and says it is good to {arrival.uncertainty_ms} ms"
             self._break(Law.HONEST_TIME, where, f"frame {number}: {wrong}")
+
+    def _sent_then(self, number: int, arrival: Arrival) -> list[int]:
+        """Which sendings of a frame it can be that was heard, by the date on it."""
+        assert arrival.uncertainty_ms is not None
+        allowed_us = arrival.uncertainty_ms * 1000
+        return [
+            sent_us
+            for sent_us in self._handed_us[number]
+            if -allowed_us <= arrival.time_us - sent_us <= allowed_us + self._transit_us
+        ]
 
     def _check_late(self, to: _Destination, number: int, arrival: Arrival, at_us: int) -> None:
         longest_us, shortest_us = (at_us - self._handed_us[number][index] for index in (0, -1))
@@ -402,8 +410,14 @@ class Judge:
         return {key for key in undated if key[1] > self._left.get(key[0], 0) and self._has_date(self._frame_of[key])}
 
     def _has_date(self, number: int) -> bool:
-        """Whether a frame was heard when others were that got a better date; one that came at two times may not be."""
-        return any(all(span[0] <= at_us <= span[1] for at_us in self._handed_us[number]) for span in self._dated_us)
+        """Whether a frame was heard when others were that got a better date; one that came at two times may not be.
+
+        That the gateway could date one time says nothing of another: a boot that ended before it had seen that the
+        machine's clock was set stays without a date for ever. So a frame that was sent in both counts for the time
+        that the date on it names.
+        """
+        dated_us = [self._unsure_us[index] for index in self._dated]
+        return any(all(span[0] <= at_us <= span[1] for at_us in self._handed_us[number]) for span in dated_us)
 
     def _judge_dates(self, to: _Destination) -> None:
         for key in sorted(self.undated(to.name)):

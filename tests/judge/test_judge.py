@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -452,6 +453,27 @@ def test_a_time_that_became_known_is_told_of_every_frame_that_was_heard_before_i
     assert history.judged().broken == {Law.HONEST_TIME}
     history.add("handed_out", 33, DAWN_US + 60 * SECOND_US)  # it may have been heard then: somebody plays it back
     assert history.judged().clean
+
+
+def test_a_frame_that_was_sent_in_two_boots_shows_that_the_one_is_known_in_which_it_was_heard():
+    history = History.clean()
+    for number in (31, 33):
+        history.change("received", "city", number=number, uncertainty_ms=None, time_us=0)
+    history.steps.insert(0, Step("rebooted", (DAWN_US,)))
+    history.steps.insert(history.index("handed_out", 32), Step("learnt_time", (DAWN_US + 31 * SECOND_US,)))
+    history.steps.insert(history.index("handed_out", 33), Step("rebooted", (DAWN_US + 32 * SECOND_US + 1,)))
+    # A recording of 31 is played back in the second boot, in which 33 is heard.
+    history.steps.insert(history.index("handed_out", 33), Step("handed_out", (31, DAWN_US + 33 * SECOND_US)))
+    history.add("learnt_time", DAWN_US + 49 * SECOND_US)
+    before, again = arrival(30, 31, late=True), DAWN_US + 50 * SECOND_US
+    second = replace(before, time_us=before.time_us + 2 * SECOND_US)
+    first_known = deepcopy(history)
+    first_known.receive("city", before, again)
+    assert first_known.judged().clean  # of 33, which was heard in the other, it says nothing
+    history.receive("city", second, again)
+    verdict = history.judged()
+    assert verdict.broken == {Law.HONEST_TIME}, verdict
+    assert [violation.detail[:9] for violation in verdict.violations] == ["frame 33 "]
 
 
 def test_what_left_the_store_for_want_of_room_is_not_corrected():

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from far_side import Liar, Mood, Road, Weather, change_for_ever
+from far_side import Liar, Mood, Road, Weather, change_for_ever, in_full
 from fleet import Fleet
 from rooftop import Platform, Rooftop, Sink
 
@@ -82,15 +82,15 @@ async def at_a_moment(roof: Rooftop, lot: float) -> None:
 
 
 async def ended(task: asyncio.Task[None]) -> None:
-    """End what would go on for ever."""
+    """End what would go on for ever, once what it is at is done."""
     task.cancel()
     await asyncio.wait([task])
 
 
 async def afresh(broker: Mosquitto) -> None:
     """Wherever it was left, it runs."""
-    await asyncio.to_thread(broker.stop)
-    await asyncio.to_thread(broker.start)
+    await in_full(broker.stop)
+    await in_full(broker.start)
 
 
 async def restart_for_ever(roof: Rooftop, brokers: Mapping[str, Mosquitto], rng: random.Random) -> None:
@@ -99,9 +99,9 @@ async def restart_for_ever(roof: Rooftop, brokers: Mapping[str, Mosquitto], rng:
         await asyncio.sleep(rng.expovariate(SHARE_BROKER_RESTARTED / UP_TO_S))
         name = rng.choice(list(brokers))
         roof.judge.disturbed(name)
-        await asyncio.to_thread(brokers[name].stop)
+        await in_full(brokers[name].stop)
         await asyncio.sleep(rng.uniform(0, 2))
-        await asyncio.to_thread(brokers[name].start)
+        await in_full(brokers[name].start)
 
 
 async def test_whenever_it_is_killed_every_destination_gets_what_was_promised(tmp_path, make_patient_mosquitto):

@@ -78,6 +78,10 @@ class Shelf:
     kept: list[RadioFrame] = field(default_factory=list)
     at: tuple[int, int, int] = (0, 0, 0)
     refuses: bool = False
+    complete: bool = True
+
+    async def is_complete(self):
+        return self.complete
 
     async def place(self):
         return self.at
@@ -106,12 +110,13 @@ class Roof:
     def now(self) -> Stamp:
         return Stamp(1_795_000_000_000_000 + self.us, self.quality, 5, "boot", self.us)
 
-    def hear(self, phy: bytes, *, kept: bool = True) -> None:
+    def hear(self, phy: bytes, *, kept: bool = True) -> RadioFrame:
         self.us += 1_000_000
         frame = RadioFrame(phy, self.now(), 868_100_000, Lora(7, 125_000), -97, 5.2, 0, 0, 1000, Crc.OK, "roof")
         self.server.forward(frame)
         if kept:
             self.shelf.kept.append(frame)
+        return frame
 
     @asynccontextmanager
     async def running(self):
@@ -131,6 +136,24 @@ class Roof:
         async with asyncio.timeout(10):
             while not condition():
                 await asyncio.sleep(0.001)
+
+
+async def test_what_waits_for_the_disk_for_long_is_waited_for():
+    """A card that stands still for a minute: the device's newer frames wait, and go out behind the older ones."""
+    roof = Roof(Peer(), Shelf())
+    async with roof.running():
+        roof.peer.is_connected = False
+        roof.shelf.complete = False
+        waiting = [roof.hear(data(1, f_cnt), kept=False) for f_cnt in (1, 2)]
+        roof.us += 60_000_000
+        roof.peer.is_connected = True
+        await asyncio.sleep(0.05)  # the store is looked through many times
+        waiting.append(roof.hear(data(1, 3), kept=False))
+        assert roof.peer.arrived == []
+        roof.shelf.kept += waiting
+        roof.shelf.complete = True
+        await roof.all_is_well()
+    assert roof.peer.arrived == [data(1, f_cnt) for f_cnt in (1, 2, 3)]
 
 
 async def test_what_was_missed_goes_first_and_then_the_device_is_live_again():

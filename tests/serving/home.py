@@ -36,6 +36,16 @@ class PatientStore:
         kept.add_done_callback(self._pending.__exit__)
         return kept
 
+    def keep_unopened(self, frame, refused, *, wanted):
+        self._store.keep_unopened(frame, refused, wanted=wanted)
+        self.covered()
+
+    def covered(self):
+        covered = self._store.covered()
+        self._pending.__enter__()
+        covered.add_done_callback(self._pending.__exit__)
+        return covered
+
     async def device(self, dev_eui):
         with self._pending:
             return await self._store.device(dev_eui)
