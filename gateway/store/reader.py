@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import DiskTrouble
@@ -104,15 +105,18 @@ class LogReader:
         self.close()
         db = open_readonly(part.path)
         try:
-            epoch, first, books = db.execute("SELECT epoch, first_position, body FROM part, tally").fetchone()
+            epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
         except BaseException:
             db.close()
             raise
-        self._opened = ((part, there), db, self._seal_of(key_name(epoch, first), books))
+        self._opened = ((part, there), db, self._seal_of(key_name(epoch, first), db))
         return db
 
-    def _seal_of(self, name: str, books: str | bytes) -> Seal | None:
+    def _seal_of(self, name: str, db: sqlite3.Connection) -> Seal | None:
         """The seal that the file was written with: while a part is written anew, there are two of them."""
+        books = None
+        with suppress(sqlite3.Error, TypeError):  # damaged, they keep no record from being read
+            books = db.execute("SELECT body FROM tally").fetchone()[0]
         found = self._seals.candidates(name)
         if not _opens(found[:1], books) and self._seals.reread():
             found = self._seals.candidates(name)
@@ -169,7 +173,7 @@ class LogReader:
             self._opened = self._closed = None
 
 
-def _opens(seals: Sequence[Seal], books: str | bytes) -> bool:
+def _opens(seals: Sequence[Seal], books: object) -> bool:
     """Whether the first of these opens the books of a part."""
     try:
         return bool(seals) and isinstance(books, bytes) and bool(seals[0].open(TALLY, 1, books))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,7 @@ class Look:
     progress: dict[str, Progress]
     dead_letters: dict[str, int]
     registered: dict[int, str]
-    erased: set[int] = field(default_factory=set)  # devices whose erasure was cut off, and finished by this start
+    erased: list[int] = field(default_factory=list)  # devices whose erasure was cut off, and finished by this start
     named: list[str] = field(default_factory=list)  # files that name a device which is not registered
     loud_at_start: list[str] = field(default_factory=list)
     loud: list[str] = field(default_factory=list)  # then and later
@@ -147,7 +148,7 @@ async def look(store: Store, sinks: Sequence[str], devices: Sequence[int], after
 
 def breaches(told: Told, seen: Look, *, power_cut: bool) -> list[str]:
     """The promises that this store has broken, in words. Nothing was damaged: nothing may be missing."""
-    told = told.without(told.erased | seen.erased)
+    told = told.without(told.erased.union(seen.erased))
     found = [*_records(told, seen), *_counters(told, seen), *_books(seen, told), *_erased(told, seen)]
     for sink in told.begins:
         found += _destination(told, seen, sink, power_cut=power_cut)
@@ -261,22 +262,22 @@ async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence
     return seen
 
 
-async def _finished(tell: Tell, store: Store, folder: Path) -> set[int]:
+async def _finished(tell: Tell, store: Store, folder: Path) -> list[int]:
     """Go on with an erasure that was cut off, as the daemon does; whose it was."""
     intent = load_intent(folder)
     if intent is None:
-        return set()
+        return []
     number = int.from_bytes(intent.dev_eui, "big")
     await store.disown(intent)
     await go_on_forgetting(store, folder, intent)
     tell("disowned", number)
-    return {number}
+    return [number]
 
 
 def _naming(folder: Path, devices: Sequence[int], seen: Look) -> list[str]:
     """Files with the name that people gave to a device which is not registered any more."""
     gone = [f"device {number}".encode() for number in devices if number not in seen.registered]
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in folder.rglob("*") if file.is_file() and os.access(file, os.R_OK)]
     return [file.name for file in files if any(name in file.read_bytes() for name in gone)]
 
 
