@@ -7,7 +7,23 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from bench import answers, backlog, chip, codecs, erasing, line, lns, parts, radio, serving, sinks, store, trace, words
+from bench import (
+    answers,
+    backlog,
+    chip,
+    codecs,
+    erasing,
+    gps,
+    line,
+    lns,
+    parts,
+    radio,
+    serving,
+    sinks,
+    store,
+    trace,
+    words,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +47,7 @@ def main() -> int:
         "answers": lambda chosen: answers.run(chosen.seconds),
         "chip": lambda _: chip.run(),
         "radio": lambda _: radio.run(),
+        "gps": lambda _: gps.run(),
     }
     parser = argparse.ArgumentParser(prog="bench", description="Figures are printed, never asserted.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(benchmarks)}; all by default")

@@ -46,6 +46,8 @@ from gateway.store.airtime_file import AirtimeFile
 from gateway.store.custody_file import CustodyFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
+from gateway.tuning.plan_file import PlanFile
+from gateway.tuning.tuner import Tuner
 from gateway.uplink import UplinkLine
 
 if TYPE_CHECKING:
@@ -57,10 +59,12 @@ if TYPE_CHECKING:
     from gateway.delivery.command_door import Doorkeeper
     from gateway.delivery.sink import Sink
     from gateway.forgetting import Memory
+    from gateway.gps.watch import Gps
     from gateway.host.time_sources import TimeSources
     from gateway.journal import Onlooker
     from gateway.model import DevEui, GatewayEui
     from gateway.radio.concentrator import Concentrator
+    from gateway.serving.plan import NetworkPlan
     from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -111,18 +115,18 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         decoder = await opened.enter_async_context(Decoder(_catalogue(settings)))
         airtime, ledger = await asyncio.to_thread(_open_airtime, settings, store, clock)
         opened.enter_context(airtime)
-        radio = parts.radio(settings, ledger, clock.stamp, store.counters)
-        view = _view(settings, eui, radio, store, clock)
-        side = _network_side(settings, eui, store, radio, decoder, clock, view.trace)
+        plans, tuner = await asyncio.to_thread(_open_tuner, settings)
+        radio, gps = _antenna(settings, ledger, store, clock, tuner)
+        view = _view(settings, eui, radio, store, clock, gps)
+        side = _network_side(settings, eui, store, radio, decoder, clock, tuner, view.trace)
         await side.load()
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
-        drains = _drains(settings, eui, store, side, view, clock)
-        if side.answers:
-            line.answer_with(side.server)
-        forwarding = _forward(line, settings, eui, store, radio, side, clock, view.trace)
+        drains = _drains(settings, eui, store, side, view, clock, gps)
+        tuner.attend(radio, partial(_retuned, settings, tuner, plans, side))
+        forwarding = _connect(line, settings, eui, store, radio, gps, side, clock, tuner, view.trace)
         custody, forgetting = _books(settings, store, drains, [side, view, *drains], clock)
         control = _control(settings, store, decoder, side.desk, forgetting)
-        view.watch(line, drains, side, decoder, forwarding)
+        view.watch(line, drains, side, decoder, forwarding, tuner)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
         page = await _open_doors(opened, settings, store.folder, view, control, drains, side.desk, clock)
@@ -130,6 +134,8 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
             airtime.keep(),
+            plans.keep(lambda: tuner.followed),
+            gps.run(),
             custody.keep(),
             forgetting.go_on(),
             _book_drops(radio, store),
@@ -203,7 +209,11 @@ def _forgetting(
 
 
 def _sinks(settings: Settings, eui: GatewayEui) -> Sequence[Sink]:
-    return [sink for sink, _ in parts.sinks(settings, eui)]
+    return [sink for sink, _ in parts.sinks(settings, eui, _nowhere)]
+
+
+def _nowhere() -> None:
+    """Where a gateway is that does not run does not matter."""
 
 
 async def _forget_balances(folder: Path, dev_eui: DevEui) -> None:
@@ -216,12 +226,12 @@ async def _forget_balances(folder: Path, dev_eui: DevEui) -> None:
 
 
 def _drains(
-    settings: Settings, eui: GatewayEui, store: Store, side: NetworkSide, view: GatewayView, clock: Clock
+    settings: Settings, eui: GatewayEui, store: Store, side: NetworkSide, view: GatewayView, clock: Clock, gps: Gps
 ) -> Sequence[Drain]:
     """A loop for each destination, told when somebody else changes what it is to get."""
     drains = [
         Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
-        for sink, manners in parts.sinks(settings, eui)
+        for sink, manners in parts.sinks(settings, eui, gps.position)
         if store.subscribe(sink.name, manners.takes)
     ]
     for drain in drains:
@@ -257,9 +267,21 @@ async def _open_doors(
     return page
 
 
-def _view(settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock) -> GatewayView:
+def _antenna(
+    settings: Settings, ledger: AirtimeLedger, store: Store, clock: Clock, tuner: Tuner
+) -> tuple[Concentrator, Gps]:
+    """What hears frames, and what hears satellites: each tells the other when a second begins."""
+    radio = parts.radio(settings, ledger, clock.stamp, store.counters, parts.Heard(tuner.plan, tuner.before))
+    return radio, parts.gps(settings, radio, clock.stamp, clock.gps_time, clock.network)
+
+
+def _view(
+    settings: Settings, eui: GatewayEui, radio: Concentrator, store: Store, clock: Clock, gps: Gps
+) -> GatewayView:
     gateway, region = settings.gateway, region_named(settings.gateway.region)
-    return GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view = GatewayView(eui, gateway.name, radio, region, store, clock.stamp, clock.facts)
+    view.place(gps.position, gps.facts)
+    return view
 
 
 async def _own_eui(settings: Settings, clock: Clock) -> GatewayEui:
@@ -278,30 +300,59 @@ def _network_side(
     radio: Concentrator,
     decoder: Decoder,
     clock: Clock,
+    tuner: Tuner,
     onlooker: Onlooker,
 ) -> NetworkSide:
     region, network = region_named(settings.gateway.region), settings.network
     # Not from memory: counters and nonces would be forgotten with the power, and used again.
     answers = network.answer and store.in_memory_because is None
-    plan = network_plan(region, network.extra_channels, network.rx2_data_rate)
+    plan = _network_plan(settings, tuner)
     side = NetworkSide(eui, radio, store, decoder, region, plan, network.net_id, clock.stamp, onlooker, answers=answers)
     store.removed = side.mailbox.removed
     return side
 
 
-def _forward(
+def _open_tuner(settings: Settings) -> tuple[PlanFile, Tuner]:
+    """Whose channels are heard, and what was heard before the start if that is a network server's affair."""
+    plans = PlanFile(settings.store.path)
+    leader = settings.radio.channels
+    region, own = region_named(settings.gateway.region), parts.own_channels(settings)
+    if leader == "region":
+        return plans, Tuner(region, own, say=log.info, warn=log.warning)
+    return plans, Tuner(region, own, leader, plans.read(), say=log.info, warn=log.warning)
+
+
+def _network_plan(settings: Settings, tuner: Tuner) -> NetworkPlan:
+    network = settings.network
+    region = region_named(settings.gateway.region)
+    return network_plan(region, network.extra_channels, network.rx2_data_rate, tuner.heard_by_devices)
+
+
+def _retuned(settings: Settings, tuner: Tuner, plans: PlanFile, side: NetworkSide) -> None:
+    """The radio hears something else: that is remembered, and devices of ours are told."""
+    plans.stir()
+    side.follow(_network_plan(settings, tuner))
+
+
+def _connect(
     line: UplinkLine,
     settings: Settings,
     eui: GatewayEui,
     store: Store,
     radio: Concentrator,
+    gps: Gps,
     side: NetworkSide,
     clock: Clock,
+    tuner: Tuner,
     onlooker: Onlooker,
 ) -> Forwarding:
-    """Let whatever is heard go on to the network servers that the settings name."""
-    reception = Reception(partial(only_receiver, radio))
-    servers = parts.lns(settings, eui, side.line.carry, clock.stamp, reception, onlooker)
+    """Let devices of ours be answered, and whatever is heard go on to the network servers that the settings name."""
+    if side.answers:
+        line.answer_with(side.server)
+    reception = Reception(partial(only_receiver, radio), gps.position)
+    load = partial(parts.duty_cycles, region_named(settings.gateway.region), radio)
+    site = parts.Site(eui, settings.store.path, side.line.carry, clock.stamp, reception, onlooker, tuner.of, load)
+    servers = parts.lns(settings, site)
     if store.in_memory_because is None:
         keeper = partial(KeptFrames, store, answers=side.answers)
         servers = parts.with_history(settings, servers, keeper, clock.stamp)

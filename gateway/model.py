@@ -147,6 +147,42 @@ class Stamp:
     monotonic_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class GpsMoment:
+    """A moment on the clock of GPS and on the clock since boot."""
+
+    gps_time_us: int  # since 1980-01-06, no leap seconds
+    monotonic_us: int
+    off_us: int  # how far the two may be apart
+    leap_s: int  # by which GPS is ahead of UTC
+
+    @property
+    def utc_us(self) -> int:
+        """The same moment in UTC, microseconds since 1970."""
+        return self.gps_time_us + GPS_EPOCH_US - self.leap_s * 1_000_000
+
+
+GPS_EPOCH_US = 315_964_800_000_000  # 1980-01-06T00:00:00Z
+
+
+class PositionSource(StrEnum):
+    """Who says where the gateway stands."""
+
+    GPS = "gps"
+    SETTINGS = "settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the gateway stands, WGS 84."""
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None  # above mean sea level
+    source: PositionSource
+    accuracy_m: float | None = None  # horizontal, as far as the receiver says
+
+
 # --- on the air -----------------------------------------------------------------------------------------------------
 
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway import __version__
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.errors import UsageError
 from gateway.forgetting import Known
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
+from gateway.lns.server import Untuned
+from gateway.model import Position, PositionSource
+from gateway.radio.boards import named
 from gateway.radio.transmitters import Transmitters
 from gateway.regions import region_named
 from gateway.settings import secret, secret_path
@@ -33,10 +37,12 @@ if TYPE_CHECKING:
     from gateway.delivery.ngsi_login import Credentials
     from gateway.delivery.ngsi_orders import Orders
     from gateway.delivery.sink import Sink
+    from gateway.gps.watch import Gps
     from gateway.journal import Onlooker
     from gateway.lns.backlog import Keeper
-    from gateway.lns.server import Carrier, Carry, NetworkServer, Reception
+    from gateway.lns.server import Carrier, Carry, Listening, NetworkServer, Reception
     from gateway.model import DevEui, GatewayEui, Stamp
+    from gateway.radio.chip import ChipPlan
     from gateway.radio.chip_radio import ChipRadio
     from gateway.radio.concentrator import Concentrator
     from gateway.radio.duty_cycle import AirtimeLedger
@@ -46,7 +52,6 @@ if TYPE_CHECKING:
         BasicsStationLnsSettings,
         ChirpstackMqttLnsSettings,
         FileSinkSettings,
-        GatewaySettings,
         LibloragwRadioSettings,
         Lns,
         LnsSettings,
@@ -62,18 +67,25 @@ if TYPE_CHECKING:
     )
     from gateway.settings.values import Prefix
     from gateway.simulator.scenario import Scenario
-    from gateway.wire.chirpstack import Location
+    from gateway.wire.chirpstack import DutyCycles
 
     Now = Callable[[], Stamp]
     Counters = Callable[[], Mapping[DevEui, int]]
-    Channels = Sequence[int] | None  # Hz, beyond those of the region; None: the usual ones
 
 
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a chip is told to hear, and what to go back to when it does not start so."""
+
+    plan: ChipPlan | None
+    before: ChipPlan | None = None
+
+
 def _packet_forwarder(
-    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Channels
+    settings: PacketForwarderRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, __: Heard
 ) -> Concentrator:
     from gateway.radio.packet_forwarder import PacketForwarderRadio
 
@@ -82,10 +94,10 @@ def _packet_forwarder(
 
 
 def _virtual(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard
 ) -> Concentrator:
     if settings.process:
-        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, extra)
+        return _virtual_in_process(settings, region, ledger, now, f_cnt_up, heard)
     from gateway.radio.virtual import VirtualRadio
 
     return VirtualRadio(
@@ -105,16 +117,17 @@ def _scenario(settings: VirtualRadioSettings) -> Scenario:
 
 
 def _virtual_in_process(
-    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, extra: Channels
+    settings: VirtualRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard
 ) -> Concentrator:
-    from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
     from gateway.simulator.real_time import ANTENNA_GAIN_DBI, DRIVER, options_for
 
+    assert heard.plan is not None, "a chip is told what to hear"
     setting = ChipSetting(
         type="virtual",
         driver=DRIVER,
-        plan=plan_of(region, extra_hz=extra),
+        plan=heard.plan,
+        before=heard.before,
         options=lambda: options_for(settings.scenario, seed=settings.seed, f_cnt_up=f_cnt_up()),
         receiver="virtual",
         realtime=False,
@@ -127,16 +140,17 @@ DRIVERS: Mapping[str, str] = {"libloragw": "gateway.radio.libloragw:open_chip"}
 
 
 def _chip(
-    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, extra: Channels
+    settings: LibloragwRadioSettings, region: Region, ledger: AirtimeLedger, now: Now, _: Counters, heard: Heard
 ) -> ChipRadio:
-    from gateway.radio.channels import plan_of
     from gateway.radio.chip_radio import ChipRadio, ChipSetting
 
+    assert heard.plan is not None, "a chip is told what to hear"
     told = _told_of_the_board(settings, region)
     setting = ChipSetting(
         type=settings.type,
         driver=DRIVERS[settings.type],
-        plan=plan_of(region, extra_hz=extra, block=settings.block),
+        plan=heard.plan,
+        before=heard.before,
         options=lambda: told,
     )
     return ChipRadio(setting, Transmitters(region, ledger, antenna_gain_dbi=settings.antenna_gain_dbi), stamp=now)
@@ -155,20 +169,35 @@ def _told_of_the_board(settings: LibloragwRadioSettings, region: Region) -> Mapp
     return told
 
 
-RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Channels], Concentrator]] = {
+RADIOS: Mapping[str, Callable[[Any, Region, AirtimeLedger, Now, Counters, Heard], Concentrator]] = {
     "packet-forwarder": _packet_forwarder,
     "virtual": _virtual,
     "libloragw": _chip,
 }
 
 
-def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters) -> Concentrator:
+def own_channels(settings: Settings) -> ChipPlan | None:
+    """What the radio hears by the settings alone; None where another program has that in its own configuration."""
+    from gateway.radio.channels import plan_of
+
+    radio, region = settings.radio, region_named(settings.gateway.region)
+    match radio.type:
+        case "libloragw" | "sx1302":
+            pass
+        case "virtual" if radio.process:
+            pass
+        case _ if radio.block is None or not region.fixed_plan:
+            return None
+    return plan_of(region, extra_hz=settings.network.extra_channels, block=radio.block)
+
+
+def radio(settings: Settings, ledger: AirtimeLedger, now: Now, f_cnt_up: Counters, heard: Heard) -> Concentrator:
     """The concentrator that the settings name; what it sends is booked in the ledger.
 
     `f_cnt_up` are the counters that simulated devices go on from.
     """
     region = region_named(settings.gateway.region)
-    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, settings.network.extra_channels)
+    return RADIOS[settings.radio.type](settings.radio, region, ledger, now, f_cnt_up, heard)
 
 
 async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
@@ -177,7 +206,8 @@ async def chip_eui(settings: Settings, now: Now) -> GatewayEui | None:
         return None
     from gateway.radio.duty_cycle import AirtimeLedger
 
-    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, ())
+    heard = Heard(own_channels(settings))
+    radio = _chip(settings.radio, region_named(settings.gateway.region), AirtimeLedger(()), now, dict, heard)
     async with radio:
         return radio.eui
 
@@ -193,10 +223,56 @@ def residents(settings: Settings) -> Sequence[NewDevice]:
     ]
 
 
+# --- time and place ------------------------------------------------------------------------------------------------
+
+
+def gps(
+    settings: Settings,
+    radio: Concentrator,
+    now: Now,
+    tell: Callable[[int, int, int], bool],
+    network: Callable[[], Stamp | None],
+) -> Gps:
+    """The receiver that the settings name, or none; a chip's pulses get their seconds from it.
+
+    `tell` takes a time: UTC, how many milliseconds it can be off, and when that was on the clock since boot. `network`
+    says what time it is by NTP alone.
+    """
+    from gateway.gps.watch import Gps, GpsSetting
+    from gateway.radio.chip_radio import ChipRadio
+
+    device, protocol = settings.gps.device, settings.gps.protocol
+    board = None if settings.radio.type not in {"libloragw", "sx1302"} else settings.radio.board
+    if board is not None:
+        device = named(board).gnss if device == "board" else device
+        protocol = protocol or ("ublox" if named(board).gnss_family == "ublox" else "nmea")
+    found = Gps(GpsSetting(device, settings.gps.baud, protocol == "ublox", place(settings)), now, tell, network)
+    if device is not None and isinstance(radio, ChipRadio):
+        radio.follow(found.moment)
+        found.watch(radio.pulse, radio.pulse_words)
+    return found
+
+
+def place(settings: Settings) -> Position | None:
+    """Where the settings say that the gateway stands."""
+    gateway = settings.gateway
+    if gateway.latitude is None or gateway.longitude is None:
+        return None
+    return Position(gateway.latitude, gateway.longitude, gateway.altitude_m, PositionSource.SETTINGS)
+
+
 # --- destinations ---------------------------------------------------------------------------------------------------
 
 
-def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What a destination may say of the gateway beside its EUI."""
+
+    region: str
+    position: Callable[[], Position | None]  # GPS may find it later
+
+
+def _mqtt(name: str, settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.mqtt import MqttSink
     from gateway.lines.mqtt import Broker
 
@@ -211,11 +287,11 @@ def _mqtt(name: str, settings: MqttSinkSettings, gateway: GatewaySettings, gatew
         key_file=_file(settings.key_file),
         in_flight=settings.in_flight,
     )
-    words = _words(settings, gateway, gateway_eui)
+    words = _words(settings, here, gateway_eui)
     return MqttSink(name, broker, words, need_subscriber=settings.require_subscriber)
 
 
-def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Words:
+def _words(settings: MqttSinkSettings, here: Here, gateway_eui: GatewayEui) -> Words:
     """What the readers of a broker want to hear."""
     if settings.format == "gateway":
         from gateway.wire.home_assistant import HomeAssistant
@@ -229,19 +305,19 @@ def _words(settings: MqttSinkSettings, gateway: GatewaySettings, gateway_eui: Ga
         "application": settings.application or "",
         "tenant": settings.tenant,
         "topic_prefix": settings.topic_prefix or "",
-        "location": _location(gateway),
+        "location": here.position,
         "privacy": privacy(settings),
     }
     if settings.format == "chirpstack":
         from gateway.wire.chirpstack_events import ChirpstackWords
 
-        return ChirpstackWords(gateway_eui, region_named(gateway.region), **manner)
+        return ChirpstackWords(gateway_eui, region_named(here.region), **manner)
     from gateway.wire.ttn_events import TtnWords
 
     return TtnWords(gateway_eui, **manner)
 
 
-def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
+def _webhook(name: str, settings: WebhookSinkSettings, _here: Here, _: GatewayEui) -> Sink:
     from gateway.delivery.http_line import HttpServer
     from gateway.delivery.webhook import WebhookDestination, WebhookSink
 
@@ -268,7 +344,7 @@ def _webhook(name: str, settings: WebhookSinkSettings, _gateway: GatewaySettings
     )
 
 
-def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _nats(name: str, settings: NatsSinkSettings, _: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.nats import NatsDestination, NatsSink
     from gateway.lines.nats import NatsServer
 
@@ -297,7 +373,7 @@ def _nats(name: str, settings: NatsSinkSettings, _: GatewaySettings, gateway_eui
     )
 
 
-def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: GatewayEui) -> Sink:
+def _files(name: str, settings: FileSinkSettings, _here: Here, _: GatewayEui) -> Sink:
     from gateway.delivery.file import FileDestination, FileSink
 
     return FileSink(
@@ -312,7 +388,7 @@ def _files(name: str, settings: FileSinkSettings, _gateway: GatewaySettings, _: 
     )
 
 
-def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_v2 import NgsiV2Destination, NgsiV2Sink
 
     return NgsiV2Sink(
@@ -327,12 +403,12 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, gateway: GatewaySettings, 
             orders=_orders(name, settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
-            position=_position(settings, gateway),
+            position=partial(_position, settings, here),
         )
     )
 
 
-def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, gateway_eui: GatewayEui) -> Sink:
+def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, here: Here, gateway_eui: GatewayEui) -> Sink:
     from gateway.delivery.ngsi_ld import NgsiLdDestination, NgsiLdSink
     from gateway.wire.ngsi_ld import Context
 
@@ -351,19 +427,18 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, gateway: GatewaySettings, 
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
-            position=_position(settings, gateway),
+            position=partial(_position, settings, here),
         )
     )
 
 
-def _position(
-    settings: NgsiV2SinkSettings | NgsiLdSinkSettings, gateway: GatewaySettings
-) -> tuple[float, float] | None:
+def _position(settings: NgsiV2SinkSettings | NgsiLdSinkSettings, here: Here) -> tuple[float, float] | None:
     """Longitude and latitude of the gateway, as the destination may know them."""
-    if not settings.location or gateway.longitude is None or gateway.latitude is None:
+    position = here.position() if settings.location else None
+    if position is None:
         return None
     cut = privacy(settings).coordinate
-    return cut(gateway.longitude), cut(gateway.latitude)
+    return cut(position.longitude), cut(position.latitude)
 
 
 def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentials:
@@ -431,7 +506,7 @@ def _file(value: Secret | None) -> Path | None:
     return None if value is None else secret_path(value)
 
 
-SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
+SINKS: Mapping[str, Callable[[str, Any, Here, GatewayEui], Sink]] = {
     "mqtt": _mqtt,
     "webhook": _webhook,
     "nats": _nats,
@@ -444,11 +519,12 @@ SINKS: Mapping[str, Callable[[str, Any, GatewaySettings, GatewayEui], Sink]] = {
 STRICT = frozenset({"ngsi-v2", "ngsi-ld"})
 
 
-def sinks(settings: Settings, gateway_eui: GatewayEui) -> Sequence[tuple[Sink, Manners]]:
+def sinks(
+    settings: Settings, gateway_eui: GatewayEui, position: Callable[[], Position | None]
+) -> Sequence[tuple[Sink, Manners]]:
     """The destinations that the settings name, and how each wants to be served."""
-    return [
-        (SINKS[one.type](name, one, settings.gateway, gateway_eui), manners(one)) for name, one in settings.sink.items()
-    ]
+    here = Here(settings.gateway.region, position)
+    return [(SINKS[one.type](name, one, here, gateway_eui), manners(one)) for name, one in settings.sink.items()]
 
 
 def door_files(settings: Settings) -> tuple[Path | None, Path | None]:
@@ -486,6 +562,32 @@ def manners(settings: SinkSettings) -> Manners:
     )
 
 
+def duty_cycles(region: Region, radio: Concentrator) -> DutyCycles | None:
+    """What the law limits by time, and what of it is used: of the transmitter that used most; None where it does not.
+
+    ETSI EN 300 220 is the law of EU868 and EU433.
+    """
+    from gateway.radio.duty_cycle import HOUR_US
+    from gateway.wire.chirpstack import BandLoad, DutyCycles
+
+    used_s: dict[str, float] = {}
+    for use in radio.health().airtime:
+        band, so_much = str(use["band"]), float(str(use["used_s"]))
+        used_s[band] = max(used_s.get(band, 0.0), so_much)
+    bands = tuple(
+        BandLoad(
+            band.name,
+            band.lowest_hz,
+            band.highest_hz,
+            int(HOUR_US * band.duty_cycle),
+            round(used_s.get(band.name, 0.0) * 1_000_000),
+        )
+        for band in region.sub_bands
+        if band.duty_cycle is not None
+    )
+    return DutyCycles(bands, is_etsi=region.name in {"EU868", "EU433"}) if bands else None
+
+
 # --- network servers ------------------------------------------------------------------------------------------------
 
 
@@ -493,13 +595,14 @@ def manners(settings: SinkSettings) -> Manners:
 class Site:
     """What every network server is told about where it is, and what it may use."""
 
-    gateway: GatewaySettings
     gateway_eui: GatewayEui
     folder: Path  # what a server must remember lies here
     carrier: Carrier
     now: Now
     reception: Reception
     onlooker: Onlooker = NOBODY
+    listening: Callable[[str], Listening] = lambda _: Untuned()
+    airtime: Callable[[], DutyCycles | None] = lambda: None
 
     def carry_for(self, name: str) -> Carry:
         """The way to the radio of the network server of this name."""
@@ -518,9 +621,6 @@ def _semtech_udp(name: str, settings: SemtechUdpLnsSettings, site: Site) -> Netw
             keepalive_s=settings.keepalive.total_seconds(),
             stat_interval_s=settings.stat_interval.total_seconds(),
             downlinks=settings.downlinks,
-            latitude=site.gateway.latitude,
-            longitude=site.gateway.longitude,
-            altitude_m=site.gateway.altitude_m,
         ),
         site.carry_for(name),
         site.now,
@@ -550,6 +650,7 @@ def _basics_station(name: str, settings: BasicsStationLnsSettings, site: Site) -
         site.reception,
         site.gateway_eui,
         site.onlooker,
+        listening=site.listening(name),
     )
 
 
@@ -572,21 +673,15 @@ def _chirpstack_mqtt(name: str, settings: ChirpstackMqttLnsSettings, site: Site)
             ca_file=_file(settings.ca_file),
             cert_file=_file(settings.cert_file),
             key_file=_file(settings.key_file),
-            location=_location(site.gateway),
+            program=f"lorawan-edge-gateway {__version__}",
         ),
         site.carry_for(name),
         site.now,
         site.reception,
         onlooker=site.onlooker,
+        listening=site.listening(name),
+        airtime=site.airtime,
     )
-
-
-def _location(gateway: GatewaySettings) -> Location | None:
-    from gateway.wire.chirpstack import Location
-
-    if gateway.latitude is None or gateway.longitude is None:
-        return None
-    return Location(gateway.latitude, gateway.longitude, gateway.altitude_m or 0.0)
 
 
 LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
@@ -596,16 +691,8 @@ LNS: Mapping[str, Callable[[str, Any, Site], NetworkServer]] = {
 }
 
 
-def lns(
-    settings: Settings,
-    gateway_eui: GatewayEui,
-    carrier: Carrier,
-    now: Now,
-    reception: Reception,
-    onlooker: Onlooker = NOBODY,
-) -> Sequence[tuple[NetworkServer, Filter]]:
+def lns(settings: Settings, site: Site) -> Sequence[tuple[NetworkServer, Filter]]:
     """The network servers that the settings name, and which frames each wants."""
-    site = Site(settings.gateway, gateway_eui, settings.store.path, carrier, now, reception, onlooker)
     return [(LNS[one.type](name, one, site), _wishes(one)) for name, one in settings.lns.items()]
 
 

@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.console.feed import Feed
 from gateway.delivery.drain import age_s
 from gateway.model import Record
+from gateway.serving.plan import unheard_words
 from gateway.trace import Trace
 from gateway.wire.own_json import reading_json
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import DevEui, GatewayEui, OpenedUplink, RadioFrame, Reading, Refused, Stamp
+    from gateway.model import DevEui, GatewayEui, OpenedUplink, Position, RadioFrame, Reading, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
     from gateway.serving.side import NetworkSide
     from gateway.store.part import Tally
     from gateway.store.store import Store
+    from gateway.tuning.tuner import Tuner
     from gateway.uplink import UplinkLine
 
 
@@ -61,6 +63,10 @@ class GatewayView:
         self._drains: Sequence[Drain] = ()
         self._forwarding: Forwarding | None = None
         self._decoder: Decoder | None = None
+        self._tuner: Tuner | None = None
+        self._region = region
+        self._position: Callable[[], Position | None] = lambda: None
+        self._gps_facts: Callable[[], dict[str, Any] | None] = lambda: None
         for record in store.newest(50):
             self._feed.publish(record)
 
@@ -71,6 +77,7 @@ class GatewayView:
         side: NetworkSide,
         decoder: Decoder,
         forwarding: Forwarding,
+        tuner: Tuner,
     ) -> None:
         """The parts that were made after this view."""
         self._decoder = decoder
@@ -78,6 +85,11 @@ class GatewayView:
         self._side = side
         self._drains = drains
         self._forwarding = forwarding
+        self._tuner = tuner
+
+    def place(self, position: Callable[[], Position | None], gps_facts: Callable[[], dict[str, Any] | None]) -> None:
+        """Where the gateway stands, and how its receiver is, if there is one."""
+        self._position, self._gps_facts = position, gps_facts
 
     # --- the line's onlooker
 
@@ -121,13 +133,22 @@ class GatewayView:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s),
             "clock": self._clock_facts(),
+            "gps": self._gps_facts(),
+            "position": _position(self._position()),
             "radio": radio,
             "store": self._store_status(),
             "sinks": [self._sink_status(drain, now) for drain in self._drains],
             "codecs": [] if self._decoder is None else list(map(asdict, self._decoder.health())),
-            "network": {} if self._side is None else {**self._side.facts(), "airtime": self._share(None, radio, now)},
+            "network": self._network_status(radio, now),
             "lns": self._servers(radio, now),
         }
+
+    def _network_status(self, radio: Mapping[str, Any], now: Stamp) -> dict[str, Any]:
+        if self._side is None:
+            return {}
+        heard = None if self._tuner is None else self._tuner.heard
+        unheard = unheard_words(self._region, heard) if heard is not None and self._side.answers else ""
+        return {**self._side.facts(), "unheard": unheard, "airtime": self._share(None, radio, now)}
 
     def _servers(self, radio: Mapping[str, Any], now: Stamp) -> list[dict[str, Any]]:
         facts = [] if self._forwarding is None else self._forwarding.facts()
@@ -153,7 +174,7 @@ class GatewayView:
         status = self.status()
         return {
             "state": "online",
-            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock")},
+            **{key: status[key] for key in ("gateway_name", "version", "uptime_s", "clock", "position")},
             "radio": {key: status["radio"][key] for key in ("type", "state", "heard", "filtered", "stored", "dropped")},
             "store": {key: status["store"][key] for key in ("records", "loss_window_ms", "balance")},
         }
@@ -176,6 +197,7 @@ class GatewayView:
             "receivers": list(health.receivers),
             "airtime": list(health.airtime),
             "denied": dict(health.denied),
+            "channels": {} if self._tuner is None else dict(self._tuner.facts()),
         }
 
     def _store_status(self) -> dict[str, Any]:
@@ -232,6 +254,10 @@ class GatewayView:
         unbooked = _booked(books) - self._booked_before - booked
         owed = (self._store.progress(drain.name).balance(self._store.head) for drain in self._drains)
         return abs(unbooked) + abs(books.balance) + sum(map(abs, owed))
+
+
+def _position(position: Position | None) -> dict[str, Any] | None:
+    return None if position is None else {**asdict(position), "source": str(position.source)}
 
 
 def _shape(item: Record | Callable[[], dict[str, Any]]) -> dict[str, Any]:

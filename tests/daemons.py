@@ -174,7 +174,7 @@ class PacketForwarder:
         self._eui = eui
         self._wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._wire.connect(("127.0.0.1", port))
-        self._wire.settimeout(10)
+        self._wire.settimeout(60)
         self._token = 0
         self._counter_us = 0
 

@@ -39,8 +39,10 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # What shells that go out open: sockets, TLS, a broker; how long to wait before trying again.
     "lines": EVERYBODY | PURE,
     "host": EVERYBODY,
+    "gps": EVERYBODY,
     # An air on a desk: shares the arithmetic of the radio and its face, so that it can stand in for one.
     "simulator": EVERYBODY | PURE | {"radio.airtime", "radio.concentrator", "radio.counter"},
+    "simulator.gnss": EVERYBODY,
     "simulator.real_time": EVERYBODY | PURE | {"radio.chip", "radio.counter"},
     "radio.virtual": EVERYBODY | PURE | {"simulator"},
     # What people write and read. Commands work on store and catalogue while no daemon runs, and start it.
@@ -61,6 +63,8 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # The gateway as a network of its own: decides with lorawan and regions, keeps and sends through who is given to it.
     "serving": EVERYBODY | PURE | {"downlink", "journal", "radio.concentrator"},
     "reread": EVERYBODY | PURE | {"store", "uplink"},
+    # Whose channels the radio hears.
+    "tuning": EVERYBODY | PURE | {"radio.channels", "radio.chip"},
     # What a running gateway can be asked to do, and a stopped one's files.
     "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving", "forgetting"},
     # Erasing a device, everywhere: of each part that keeps something it asks that it forget.
@@ -69,13 +73,13 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "journal", "radio", "simulator"}
-    | {"store.retention", "store.devices", "forgetting"},
+    | {"gps", "store.retention", "store.devices", "forgetting"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
-    | {"radio.concentrator", "console.feed", "trace"},
+    | {"radio.concentrator", "console.feed", "trace", "tuning"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
     | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"}
-    | {"forgetting"},
+    | {"forgetting", "gps", "tuning"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 
@@ -83,8 +87,10 @@ MAY_KNOW: dict[str, frozenset[str]] = {
 NO_OUTSIDE = EVERYBODY | PURE | {"host.dating", "host.trust", "journal", "lines.pace", "delivery.ngsi_holdings"} | {
     "lns.filters", "radio.airtime", "radio.channels", "radio.chip", "radio.counter", "radio.duty_cycle",
     "radio.liveness", "radio.pipe", "radio.schedule", "radio.shares", "radio.transmitters",
-    "radio.board", "radio.board_table", "radio.boards", "radio.fifo",
-    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing",
+    "radio.board", "radio.board_table", "radio.boards", "radio.fifo", "radio.gps_time",
+    "gps.framing", "gps.gpsd", "gps.nmea", "gps.place", "gps.receiver", "gps.scales", "gps.tongues", "gps.ubx",
+    "simulator.chance", "simulator.gnss.receiver",
+    "radio.libloragw_abi", "radio.libloragw_setup", "radio.libloragw_words", "settings.importing", "tuning.tuner",
 } | {f"simulator.sx1302.{module}" for module in (
     "bridge", "chip", "faults", "fifo", "microcontrollers", "orders", "radios", "registers", "timing", "transmitter",
     "tuning",
@@ -128,7 +134,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "cryptography": (("cryptography",), frozenset({"lorawan", "store", "lines"})),
     "jinja2": (("jinja2",), frozenset({"console"})),
     # Not a mechanism but a faster json: wherever JSON is read or written.
-    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns"})),
+    "orjson": (("orjson",), frozenset({"wire", "store", "decoding", "console", "lns", "tuning"})),
     "prometheus-client": (("prometheus_client",), frozenset({"host"})),
     "pydantic": (("pydantic", "pydantic_core"), frozenset({"settings"})),
     "pyyaml": (("yaml",), frozenset({"decoding"})),
@@ -138,7 +144,7 @@ DEPENDENCIES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
 
 # The same of what only some gateways need: extras of pyproject.toml, imported when the settings ask for them.
 EXTRAS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "pyserial": (("serial",), frozenset({"radio"})),
+    "pyserial": (("serial",), frozenset({"radio", "gps"})),
     "spidev": (("spidev",), frozenset({"radio"})),
 }
 

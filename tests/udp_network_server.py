@@ -11,7 +11,7 @@ import json
 import socket
 from typing import Any, Self
 
-WAIT_S = 10  # nothing here takes so long; what does is broken
+WAIT_S = 60  # nothing here takes so long; what does is broken
 
 RX1_US = 1_000_000
 

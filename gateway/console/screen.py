@@ -175,6 +175,8 @@ class Screen:
             "keeping": keeping,
             "delivering": delivering,
             "clock": verdict.clock(status["clock"]),
+            "gps": verdict.gps(status["gps"]) if status.get("gps") else None,
+            "place": wording.place(status.get("position")),
             "sending": answering(status["network"], radio) if status.get("network") else None,
             "airtime": airtime_left(radio),
             "sinks": sinks,

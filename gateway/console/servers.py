@@ -35,7 +35,7 @@ def server(facts: Mapping[str, Any]) -> Link:
     found = verdict.link(facts)
     one = found.verdict
     share, settled = facts.get("acknowledged_share"), _settled(facts)
-    if one.level is Level.GOOD and facts.get("hint"):
+    if one.level is Level.GOOD and (facts.get("hint") or (facts.get("channels") or {}).get("sentence")):
         one = replace(one, level=Level.LOOK, word="Needs a look")  # it answers, and something is wrong all the same
     elif one.level is Level.GOOD and share is not None and share < FEW_ACKNOWLEDGED and settled >= ENOUGH_TO_TELL:
         why = f"Only {share:.0%} of the frames are acknowledged: the way there loses some, or the answers."
@@ -54,6 +54,8 @@ def figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "downlinks": _tally(facts.get("downlinks") or {}),
         "refused": _tally({_words(reason): number for reason, number in (facts.get("refused") or {}).items()}),
     }
+    told["channels"] = wording.plain((facts.get("channels") or {}).get("sentence") or "")
+    told["law"] = wording.plain((facts.get("plan") or {}).get("law") or "")
     yield from ((label, words) for label, words in told.items() if words)
     yield from _airtime(facts)
 

@@ -58,12 +58,42 @@ def register(commands: Commands) -> None:
     parser.add_argument("--gps", action="store_true", help="a pulse each second, as a GPS gives it")
     parser.add_argument("--ppm", metavar="N", type=_ppm, default=0, help="how much too fast its crystal is")
     parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=seconds, help="stop by itself after this time")
+    _register_gps(group)
+
+
+_GPS_HELP = """\
+PATH becomes a serial device on which a receiver speaks once a second: NMEA, and UBX once it is asked for it.
+Its seconds begin with those of the wall clock, as do the pulses of `simulate chip --gps`. Lines on stdin:
+
+  fault NAME       break it; `fault clear` mends everything
+
+"""
+
+
+def _register_gps(group: Commands) -> None:
+    parser = add_command(group, "gps", gps, "a GPS receiver on a pseudo-terminal", more=_GPS_HELP + _gps_faults())
+    parser.add_argument("--pty", metavar="PATH", type=Path, required=True, help="where the device appears")
+    parser.add_argument("--fault", metavar="NAME", action="append", default=[], help="broken from the start")
+    parser.add_argument("--latitude", metavar="DEGREES", type=float, default=43.6119, help="where it is (43.6119)")
+    parser.add_argument("--longitude", metavar="DEGREES", type=float, default=3.8772, help="where it is (3.8772)")
+    parser.add_argument("--altitude", metavar="METRES", type=float, default=57.0, help="where it is (57)")
+    parser.add_argument(
+        "--latency", metavar="MS", type=whole, default=120, help="how long after a second it speaks of it (120)"
+    )
+    parser.add_argument("--seed", metavar="N", type=whole, default=1, help="the same seed gives the same scatter")
+    parser.add_argument("--for", dest="for_s", metavar="SECONDS", type=seconds, help="stop by itself after this time")
 
 
 def _ppm(text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,4}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from -9999 to 9999")
     return int(text)
+
+
+def _gps_faults() -> str:
+    from gateway.simulator.gnss.receiver import EXPLAINED
+
+    return "\n".join(["faults:", *(f"  {fault:16} {text}" for fault, text in EXPLAINED.items())])
 
 
 def _faults() -> str:
@@ -77,6 +107,50 @@ def chip(arguments: argparse.Namespace) -> int:
     with stopping_is_fine():
         _serve(arguments)
     return 0
+
+
+def gps(arguments: argparse.Namespace) -> int:
+    """Serve the simulated receiver until it is told to stop."""
+    with stopping_is_fine():
+        _serve_gps(arguments)
+    return 0
+
+
+def _serve_gps(arguments: argparse.Namespace) -> None:
+    from gateway.simulator.chance import Chance
+    from gateway.simulator.gnss.receiver import SimulatedReceiver, fault_named
+    from gateway.simulator.gnss.server import ReceiverServer
+    from gateway.simulator.sx1302.pty import Port
+
+    if not (-90 <= arguments.latitude <= 90 and -180 <= arguments.longitude <= 180):
+        raise UsageError("there is no such place", hint="--latitude is -90 to 90, --longitude -180 to 180")
+    receiver = SimulatedReceiver(
+        Chance(arguments.seed),
+        latitude=arguments.latitude,
+        longitude=arguments.longitude,
+        altitude_m=arguments.altitude,
+    )
+    receiver.faults.update(map(fault_named, arguments.fault))
+    ahead_us = (time.time_ns() - time.monotonic_ns()) // 1_000  # a step of the wall clock is none of the satellites
+    port = Port(arguments.pty.absolute())
+    server = ReceiverServer(
+        receiver,
+        port,
+        utc_us=lambda: time.monotonic_ns() // 1_000 + ahead_us,
+        orders=_stdin(),
+        complain=_complain,
+        latency_us=arguments.latency * 1_000,
+    )
+    try:
+        if not receiver.faults or "unplug" not in receiver.faults:
+            port.plug()
+        print(f"a GPS receiver on {port.path}", flush=True)
+        until_us = None
+        if arguments.for_s is not None:
+            until_us = time.monotonic_ns() // 1_000 + ahead_us + round(arguments.for_s * 1_000_000)
+        server.run(until_us)
+    finally:
+        port.unplug()
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -45,8 +45,10 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "  ".join(filter(None, [name, facts["gateway_eui"], f"up {wording.duration(facts['uptime_s'])}"]))
     radio, store = facts["radio"], facts["store"]
     heard = _figures(radio, ("heard", "filtered", "stored", "dropped"))
-    yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), heard)
+    yield from _part("Hears", verdict.hearing(radio, facts["uptime_s"]), *filter(None, (heard, _channels(facts))))
     yield from _part("Clock", verdict.clock(facts["clock"]))
+    if facts.get("gps"):
+        yield from _part("GPS", verdict.gps(facts["gps"]), wording.place(facts.get("position")))
     kept = f"{verdict.capacity(store)}, {wording.counted(store['records'], 'record', 'records')}"
     if facts.get("network"):
         yield from _part("Sends", answering(facts["network"], radio), *airtime_left(radio))
@@ -66,6 +68,16 @@ def _page(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _part("LNS", link.verdict, *map(": ".join, link.figures), name=wording.plain(link.name))
     balance = store["balance"]
     yield f"{'Balance':{_LABEL}}{'ok    0: every frame is accounted for' if balance == 0 else f'BAD   {balance}'}"
+
+
+def _channels(facts: Mapping[str, Any]) -> str:
+    """What is heard, and whose word that is; empty where another program has that in its own configuration."""
+    heard = facts["radio"].get("channels") or {}
+    if not heard.get("channels"):
+        return ""
+    unheard = (facts.get("network") or {}).get("unheard")
+    told = f"{wording.plain(heard['channels'])}: {wording.plain(heard['evidence'])}"
+    return f"{told}; {wording.plain(unheard)}" if unheard else told
 
 
 def _forecast(store: Mapping[str, Any]) -> str:

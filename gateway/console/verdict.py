@@ -382,6 +382,23 @@ def clock(facts: Mapping[str, Any]) -> Verdict:
     return Verdict(level, word, why, steps)
 
 
+GPS_WORDS: dict[str, tuple[Level, str]] = {
+    "fix": (Level.GOOD, "Fix"),
+    "no fix": (Level.LOOK, "No fix"),
+    "silent": (Level.LOOK, "Silent"),
+    "garbled": (Level.LOOK, "Not understood"),
+    "refused": (Level.LOOK, "Not believed"),
+    "failed": (Level.LOOK, "Not there"),
+}
+"""Never bad: what is heard is kept and dated without it."""
+
+
+def gps(facts: Mapping[str, Any]) -> Verdict:
+    """Whether the receiver tells time and place."""
+    level, word = GPS_WORDS.get(str(facts["state"]), (Level.LOOK, sentence(str(facts["state"]))))
+    return Verdict(level, word, _evidence(facts), () if level is Level.GOOD else _own_advice(facts))
+
+
 def capacity(store: Mapping[str, Any]) -> str:
     """How much lies on the disk, and of how much."""
     most = store.get("max_bytes")

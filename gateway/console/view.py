@@ -15,6 +15,9 @@ The console shows more where there is more. Each of these keys may be missing or
     gateway_name, version                    str
     clock.state         what the time rests on: `none`, `floor`, `rtc`, `holdover`, `ntp`, `gps` (host/trust.py)
     clock.evidence      the same in a sentence; clock.steps: how often the wall clock was set since the start
+    gps                 {state, evidence, hint, satellites, …} of the receiver; None where the settings name none;
+                        state: `failed`, `silent`, `garbled`, `no fix`, `refused`, `fix` (gps/receiver.py)
+    position            {latitude, longitude, altitude_m, source, accuracy_m}; source: `gps`, `settings`
     radio.refused       {reason: frames}     why frames were filtered; the reasons are `model.Refusal`
     radio.input         {reason: count}      input of the radio that was no frame at all
     radio.dropped_by_cause                   {cause: frames}

@@ -207,3 +207,15 @@ def signal(radio: Mapping[str, Any]) -> Signal:
         return Signal(0, "unknown", "")
     bars, word = next(((bars, word) for floor, bars, word in SIGNAL_STEPS if margin >= floor), (0, "at its limit"))
     return Signal(bars, word, ", ".join(figures))
+
+
+def place(position: Mapping[str, Any] | None) -> str:
+    """Where it stands, and by whom that is told."""
+    if position is None:
+        return ""
+    words = f"at {position['latitude']:.5f}°, {position['longitude']:.5f}°"
+    if position["altitude_m"] is not None:
+        words += f", {position['altitude_m']:.0f} m high"
+    if position["source"] == "settings":
+        return f"{words}, by the settings"
+    return f"{words}, within {position['accuracy_m']:.0f} m" if position["accuracy_m"] is not None else words

@@ -73,7 +73,7 @@ class NgsiLdDestination:
     batch: int = 100  # readings at a time
     temporal: bool = True  # whether the broker has a history to write to
     history_url: str | None = None  # where that is, if somewhere else
-    position: tuple[float, float] | None = None  # of the gateway: longitude, latitude
+    position: Callable[[], tuple[float, float] | None] = lambda: None  # of the gateway: longitude, latitude
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 30.0
 

@@ -19,7 +19,7 @@ from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire.fiware_models import gateway_observation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from gateway.delivery.ngsi_commanding import Commanding
     from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Update
@@ -88,7 +88,7 @@ class NgsiLink(ABC):
         standing: Standing,
         *,
         batch: int,
-        position: tuple[float, float] | None,
+        position: Callable[[], tuple[float, float] | None],
         commanding: Commanding | None = None,
     ) -> None:
         self.name = name
@@ -197,7 +197,7 @@ class NgsiLink(ABC):
 
     def _own_device(self, facts: Mapping[str, Any] | None = None) -> Observation:
         now_ms = time.time_ns() // 1_000_000
-        return gateway_observation(self._gateway_eui, facts or self._standing.facts, now_ms, self._position)
+        return gateway_observation(self._gateway_eui, facts or self._standing.facts, now_ms, self._position())
 
     async def _prove(self) -> None:
         """Write what is sure to be right. If not even that is taken, nothing can be said against anything else."""

@@ -72,7 +72,7 @@ class NgsiV2Destination:
     orders: Orders = field(default_factory=Orders)  # commands that the broker may give
     batch: int = 100  # readings in a request
     history_url: str | None = None  # of a store that takes notifications: QuantumLeap, Cygnus
-    position: tuple[float, float] | None = None  # of the gateway: longitude, latitude
+    position: Callable[[], tuple[float, float] | None] = lambda: None  # of the gateway: longitude, latitude
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 30.0
 

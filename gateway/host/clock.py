@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.host.anchors import TimeMemory, Told
-from gateway.host.dating import Anchor
+from gateway.host.dating import Anchor, milliseconds
 from gateway.host.time_sources import TimeSources
 from gateway.host.trust import (
     RELEASED_US,
@@ -29,6 +29,7 @@ from gateway.host.trust import (
     Known,
     Moment,
     Verdict,
+    by_kernel,
     day,
     decide,
     kernel_uncertainty_us,
@@ -99,6 +100,19 @@ class Clock:
         monotonic_us = monotonic_ns // 1000
         return Stamp(monotonic_us + self._ahead_us, self._quality, self._uncertainty_ms, self._boot_id, monotonic_us)
 
+    def network(self) -> Stamp | None:
+        """This moment by NTP alone, whoever else tells the time; None while it does not, or is not believed."""
+        now = self.stamp()
+        if self._network is None:
+            return None
+        ahead_us, off_us = self._network
+        return replace(
+            now,
+            utc_us=now.monotonic_us + ahead_us,
+            quality=TimeQuality.NTP,
+            uncertainty_ms=milliseconds(off_us),
+        )
+
     @property
     def dating(self) -> Dating:
         """Dates stamps of this boot and of earlier ones."""
@@ -155,6 +169,8 @@ class Clock:
         self._book(moment, verdict, broken=step_us != 0)
         self._moment, self._verdict = moment, verdict
         self._ahead_us = verdict.utc_us - moment.monotonic_us
+        ntp = None if verdict.refused else by_kernel(moment)
+        self._network = None if ntp is None else (ntp[0] - moment.monotonic_us, ntp[1])
         self._quality, self._uncertainty_ms = verdict.quality, verdict.uncertainty_ms
         self._good_until_ns = moment.monotonic_us * 1000 + REFRESH_NS
 

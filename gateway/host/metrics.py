@@ -26,6 +26,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 CLOCK_STATES = tuple(ClockState)
 RADIO_STATES = ("hearing", "waiting", "silent", "failed")
+GPS_STATES = ("failed", "silent", "garbled", "no fix", "refused", "fix")
 STORE_STATES = ("writing", "failing", "full")
 
 PREFIX = "lorawan_gateway_"
@@ -43,6 +44,8 @@ class GatewayCollector:
         yield from _itself(status)
         yield from _radio(status["radio"])
         yield from _clock(status["clock"])
+        if status.get("gps"):
+            yield from _gps(status["gps"], status["radio"])
         yield from _store(status["store"])
         yield from _sinks(status["sinks"])
         yield from _servers(status["lns"])
@@ -95,6 +98,15 @@ def _clock(clock: Mapping[str, Any]) -> Iterator[Metric]:
         yield _counter("clock_steps", "How often the wall clock was set.", steps)
     if (uncertainty_ms := clock["uncertainty_ms"]) is not None:
         yield _gauge("clock_uncertainty_seconds", "How wrong the clock may be.", uncertainty_ms / 1000)
+
+
+def _gps(gps: Mapping[str, Any], radio: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _one_of("gps_state", "What the GPS receiver is doing: 1 beside its state.", GPS_STATES, gps["state"])
+    if (satellites := gps.get("satellites")) is not None:
+        yield _gauge("gps_satellites", "Satellites that the fix rests on.", satellites)
+    known = [one["gps_off_us"] for one in radio.get("receivers") or () if one.get("gps_off_us") is not None]
+    if known:
+        yield _gauge("gps_counter_error_seconds", "How far the counter may be off from GPS.", max(known) / 1_000_000)
 
 
 def _store(store: Mapping[str, Any]) -> Iterator[Metric]:

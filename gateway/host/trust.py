@@ -217,7 +217,7 @@ def refusal(wall_us: int, floor_us: int | None) -> str:
 def decide(moment: Moment, known: Known) -> Verdict:
     """The best date for a moment, from all that is known of it."""
     refused = refusal(moment.wall_us, known.floor_us)
-    ntp = None if refused else _by_kernel(moment)
+    ntp = None if refused else by_kernel(moment)
     gps = _by_gps(moment, known.gps)
     if ntp is not None or gps is not None:
         return _told(ntp, gps, refused)
@@ -230,8 +230,8 @@ def decide(moment: Moment, known: Known) -> Verdict:
     return _guessed(moment, known.floor_us, refused)
 
 
-def _by_kernel(moment: Moment) -> tuple[int, int] | None:
-    """Date and uncertainty, in microseconds."""
+def by_kernel(moment: Moment) -> tuple[int, int] | None:
+    """Date and uncertainty by NTP, in microseconds; None while nobody disciplines the kernel's clock."""
     off_us = None if moment.kernel is None else kernel_uncertainty_us(moment.kernel)
     return None if off_us is None else (moment.wall_us, off_us + moment.slack_us)
 

@@ -109,11 +109,21 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class _Debt:
+    """The newest frame that a device's server lacks, by its last copy: when that was heard, or where it lies."""
+
+    frame_id: str
+    heard_us: int = 0  # in this boot
+    place: Place = (0, 0, 0)  # of what was heard before this start
+
+
+@dataclass(frozen=True, slots=True)
 class _UnderWay:
     """A frame of the store that was looked at, and the task that sends it, if it has to be sent."""
 
     place: Place
     frame_id: str = ""
+    heard_us: int = 0
     device: DevAddr | None = None
     task: asyncio.Task[None] | None = None
 
@@ -131,9 +141,9 @@ class WithHistory:
         self._now = now
         self._pace = pace
         self._counted = False  # whether it is known who is owed what
-        self._owed: dict[DevAddr, tuple[str, int]] = {}  # the newest frame that a device's server lacks, and when heard
-        self._found: dict[DevAddr, str] = {}  # the same, while it is being counted
-        self._done: dict[str, int] = {}  # acknowledged live, and not yet passed in the store
+        self._owed: dict[DevAddr, _Debt] = {}
+        self._found: dict[DevAddr, _Debt] = {}  # the same, while it is being counted
+        self._done: dict[str, int] = {}  # the server has it, not yet passed in the store; the last copy's time
         self._sent_s: dict[DevAddr, float] = {}
         self._next_s = self._settled_s = 0.0
         self._reached: Place | None = None  # in the store, and not yet written down
@@ -157,12 +167,20 @@ class WithHistory:
         if device is None:
             return
         if acknowledged:
-            self._done[frame.frame_id] = frame.heard.monotonic_us
+            self._is_there(frame)
         else:
             self._owe(device, frame)
 
     def _owe(self, device: DevAddr, frame: RadioFrame) -> None:
-        self._owed[device] = frame.frame_id, frame.heard.monotonic_us
+        self._owed[device] = _Debt(frame.frame_id, frame.heard.monotonic_us)
+
+    def _is_there(self, frame: RadioFrame) -> None:
+        """The server has it: a copy that was heard no later, and is still to come out of the store, is not sent."""
+        self._done[frame.frame_id] = max(self._heard_us(frame), self._done.get(frame.frame_id, 0))
+
+    def _heard_us(self, frame: RadioFrame) -> int:
+        """When it was heard in this boot; 0 when that was before."""
+        return frame.heard.monotonic_us if frame.heard.boot_id == self._now().boot_id else 0
 
     # --- history
 
@@ -202,11 +220,11 @@ class WithHistory:
             async with aclosing(self._keeper.frames(await self._keeper.place())) as frames:
                 async for kept in frames:
                     if (wanted := self._wanted(kept)) is not None:
-                        self._found[wanted[1]] = wanted[0].frame_id
+                        self._found[wanted[1]] = _Debt(wanted[0].frame_id, place=kept.place)
         except GatewayError as error:
             log.warning("lns %s: who is owed what is not known: %s", self.name, error)
-        self._owed = {device: (frame, 0) for device, frame in self._found.items()} | self._owed
-        self._found.clear()
+        self._owed = self._found | self._owed
+        self._found = {}
         self._counted = True
 
     def _wanted(self, kept: Kept) -> tuple[RadioFrame, DevAddr] | None:
@@ -252,7 +270,8 @@ class WithHistory:
         if first.task is not None:
             await first.task
         under_way.popleft()
-        self._done.pop(first.frame_id, None)
+        if self._done.get(first.frame_id, first.heard_us + 1) <= first.heard_us:  # else a later copy is to come
+            del self._done[first.frame_id]
         self._reached = first.place
         if asyncio.get_running_loop().time() - self._settled_s > CALM_S:
             await self._settle()
@@ -286,13 +305,13 @@ class WithHistory:
                     if before.device == device and before.task is not None:
                         await before.task
                 await self._wait_for_turn(device)
-                task = asyncio.create_task(self._replay(device, frame), name=f"lns {self.name} replay")
-                return _UnderWay(kept.place, frame.frame_id, device, task)
+                task = asyncio.create_task(self._replay(device, frame, kept.place), name=f"lns {self.name} replay")
+                return _UnderWay(kept.place, frame.frame_id, self._heard_us(frame), device, task)
             if self._now().quality in UNDATED:
                 raise Unreachable("nobody knows yet when its frames were heard")
             self._skipped["undated"] += 1
-        self._passed(device, frame)
-        return _UnderWay(kept.place, frame.frame_id)
+        self._passed(device, frame, kept.place)
+        return _UnderWay(kept.place, frame.frame_id, self._heard_us(frame))
 
     async def _wait_for_turn(self, device: DevAddr) -> None:
         loop = asyncio.get_running_loop()
@@ -303,14 +322,17 @@ class WithHistory:
         if len(self._sent_s) > 1000:
             self._sent_s = {who: at for who, at in self._sent_s.items() if now_s - at < self._pace.apart_s}
 
-    async def _replay(self, device: DevAddr, frame: RadioFrame) -> None:
+    async def _replay(self, device: DevAddr, frame: RadioFrame, place: Place) -> None:
         await self._server.replay(frame)
         self._replayed += 1
-        self._done[frame.frame_id] = self._now().monotonic_us  # until everything before it is there, too
-        self._passed(device, frame)
+        self._is_there(frame)  # not sent again when this ends before everything older is there, too
+        self._passed(device, frame, place)
 
-    def _passed(self, device: DevAddr, frame: RadioFrame) -> None:
-        if self._owed.get(device, ("", 0))[0] == frame.frame_id:
+    def _passed(self, device: DevAddr, frame: RadioFrame, place: Place) -> None:
+        owed = self._owed.get(device)
+        if owed is None or owed.frame_id != frame.frame_id:
+            return
+        if owed.heard_us <= self._heard_us(frame) and owed.place <= place:  # no copy of it is to come
             del self._owed[device]
 
     def _forget(self, began_us: int, *, complete: bool) -> None:
@@ -319,8 +341,8 @@ class WithHistory:
         Unless the disk has not taken it yet: while it waits for that, its device's newer frames wait with it.
         """
         limit_us = began_us - round(self._pace.settled_s * 2e6 if complete else DISK_AWAY_S * 1e6)
-        for device, (_, heard_us) in list(self._owed.items()):
-            if heard_us < limit_us:
+        for device, owed in list(self._owed.items()):
+            if owed.heard_us < limit_us:
                 del self._owed[device]
                 self._skipped["not_kept"] += 1
         self._done = {frame: heard_us for frame, heard_us in self._done.items() if heard_us >= limit_us}

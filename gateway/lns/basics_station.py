@@ -23,11 +23,13 @@ import aiohttp
 
 from gateway.journal import NOBODY, Outcome, Step
 from gateway.lns.advice import parted
+from gateway.lns.server import Untuned
 from gateway.lns.station_access import Access
 from gateway.lns.station_clock import RadioClocks
 from gateway.lns.station_cups import Cups, access_of
 from gateway.lns.station_dialing import CONNECT_S, Dial
 from gateway.lns.station_downlinks import Planner, region_of
+from gateway.lns.station_facts import plan_facts
 from gateway.lns.station_trouble import Away, away_for
 from gateway.model import UNDATED, Crc, TxReport, TxResult
 from gateway.wire import basics_station as wire
@@ -38,11 +40,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.journal import Onlooker
-    from gateway.lns.server import Carry, Reception
+    from gateway.lns.server import Carry, Listening, Reception
     from gateway.lns.station_downlinks import Way, Ways
     from gateway.model import GatewayEui, RadioFrame, Stamp
     from gateway.wire.station_names import Xtime
-    from gateway.wire.station_plan import ChannelPlan
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +79,8 @@ class BasicsStationSettings:
     model: str = "linux"
 
 
-def _takes_every_plan(_: ChannelPlan) -> str | None:
-    return None
-
-
 class BasicsStation:
-    """The connection to one such server. `tune` is told the channel plan, and says why the radio cannot hear so."""
+    """The connection to one such server. `listening` is told the channel plan it wants heard."""
 
     def __init__(
         self,
@@ -94,7 +91,7 @@ class BasicsStation:
         gateway_eui: GatewayEui,
         onlooker: Onlooker = NOBODY,
         *,
-        tune: Callable[[ChannelPlan], str | None] = _takes_every_plan,
+        listening: Listening | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = settings.name
@@ -104,7 +101,7 @@ class BasicsStation:
         self._eui = gateway_eui
         self._reception = reception
         self._onlooker = onlooker
-        self._tune = tune
+        self._listening = Untuned() if listening is None else listening
         self._sleep = sleep
         who = {"station": settings.station, "model": settings.model}
         uri, file = settings.cups, settings.cups_file
@@ -182,7 +179,8 @@ class BasicsStation:
             "not_for_it": dict(self._unsent),
             "downlinks": dict(self._downlinks),
             "refused": {reason: times for reason, times in self._refused.items() if not reason.startswith("said_")},
-            "plan": None if config is None else _plan_facts(config),
+            "plan": None if config is None else plan_facts(config),
+            "channels": self._listening.facts(),
         }
 
     # --- one connection ----------------------------------------------------------------------------------------------
@@ -397,13 +395,14 @@ class BasicsStation:
                 self._say("unknown", "sends %s, which means nothing here", message.kind)
 
     async def _configure(self, line: _Line, config: wire.RouterConfig) -> None:
-        refused = self._tune(config.plan)
+        refused = self._listening.ask(config.plan)
         if refused is not None:
             await self._refuse_config(line, refused)
         if region_of(config.region) is None:
             self._say("region", "is for region %s, which is not known here: nothing is sent for it", config.region)
         if config.test_switches:
-            self._say("switches", "wants %s, which is for laboratories; not followed", ", ".join(config.test_switches))
+            switches = ", ".join(sorted(config.test_switches))
+            self._say("switches", "wants %s, which is for laboratories: not followed, the law here is kept", switches)
         if config.beacons:
             self._say("beacons", "wants class B beacons, which are not sent")
         line.config = config
@@ -459,7 +458,8 @@ class BasicsStation:
             assert found.why_not is not None
             self._downlinks[str(found.why_not.result)] += 1
             self._turn_away(found.why_not.result, found.why_not.detail, found)
-            self._say("downlink", "asked for a downlink that cannot be: %s", found.why_not.detail)
+            kind = f"downlink {found.why_not.result}"
+            self._say(kind, "asked for a downlink that cannot be: %s", found.why_not.detail)
             return
         task = asyncio.create_task(self._carry_it(dnmsg, found.ways), name=f"lns {self.name} downlink")
         self._under_way.add(task)
@@ -479,6 +479,9 @@ class BasicsStation:
             log.exception("lns %s: a downlink could not be carried", self.name)
             return
         self._downlinks[str(fate.report.result)] += 1
+        if fate.on_air is False:
+            result = fate.report.result
+            self._say(f"downlink {result}", "asked for a downlink that is not sent: %s, %s", result, fate.report.detail)
         if fate.on_air is not True or dnmsg is None or not any(dnmsg.dev_eui):
             return
         used = next((way for way in ways if way.request.ref == fate.report.ref), ways[0])
@@ -581,16 +584,6 @@ class _Line:
 
     def _payload(self) -> bytes:
         return self._pings.to_bytes(4, "big")
-
-
-def _plan_facts(config: wire.RouterConfig) -> Mapping[str, Any]:
-    return {
-        "region": config.region,
-        "channels_hz": [channel.frequency_hz for channel in config.plan.channels],
-        "net_ids": None if config.net_ids is None else [f"{net:06x}" for net in config.net_ids],
-        "join_euis": [f"{low:016x}-{high:016x}" for low, high in config.join_euis],
-        "max_eirp_dbm": config.max_eirp_dbm,
-    }
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Away:

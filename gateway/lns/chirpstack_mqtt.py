@@ -11,11 +11,12 @@ has waited longer than `LIVE_US` is not sent any more. A downlink is carried out
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,9 @@ from gateway.lines.dialing import Unreachable
 from gateway.lines.mqtt import FAREWELL_S, Broker, MqttLine, open_line
 from gateway.lines.pace import LONGEST_WAIT_S, backoff_s
 from gateway.lns.advice import parted
+from gateway.lns.server import Untuned
 from gateway.model import Crc, TxReport, TxResult
+from gateway.wire.channel_plan import in_words
 from gateway.wire.chirpstack import (
     CONN_STATE,
     DOWNLINK_TX_ACK,
@@ -38,7 +41,6 @@ from gateway.wire.chirpstack import (
     STATUS_OF,
     UPLINK_FRAME,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -56,15 +58,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.journal import Onlooker
-    from gateway.lns.server import Carry, Reception
-    from gateway.model import GatewayEui, RadioFrame, Stamp
-    from gateway.wire.chirpstack import Configuration, Downlink
+    from gateway.lns.server import Carry, Listening, Reception
+    from gateway.model import GatewayEui, Modulation, RadioFrame, Stamp
+    from gateway.wire.chirpstack import Configuration, Downlink, DutyCycles
     from gateway.wire.protobuf import Message, Values
 
 log = logging.getLogger(__name__)
 
 LIVE_US: Final = 3_000_000  # what waited longer for a connection answers nobody in time
 MOST_WAITING: Final = 1024  # frames, six seconds of all that a chip can deliver
+SHORTEST_STATS_S: Final = 1.0
+LONGEST_STATS_S: Final = 86_400.0
+"""Between these a server may say how often it wants statistics."""
 MOST_DOWNLINKS: Final = 32  # under way at once, as many as Concentratord's queue holds
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10  # PUBACK: MQTT 5.0, section 3.4.2.1
 
@@ -85,7 +90,7 @@ class ChirpstackMqttSettings:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    location: Location | None = None
+    program: str = "lorawan-edge-gateway"
     in_flight: int = 32
     keepalive_s: int = 30
     connect_timeout_s: float = 10.0
@@ -111,6 +116,22 @@ class ChirpstackMqttSettings:
         return f"{self.topic_prefix}/gateway/{self.gateway_eui}/{tail}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What had been heard by the last statistics."""
+
+    heard: int = 0
+    good: int = 0
+    by_frequency: Counter[int] = field(default_factory=Counter)
+    by_modulation: Counter[Modulation] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, reception: Reception) -> _Told:
+        return cls(
+            reception.heard, reception.good, Counter(reception.good_by_frequency), Counter(reception.good_by_modulation)
+        )
+
+
 class ChirpstackMqttServer:
     """A `NetworkServer` that is a ChirpStack behind an MQTT broker. ValueError when the settings cannot be."""
 
@@ -122,8 +143,13 @@ class ChirpstackMqttServer:
         reception: Reception,
         dial: Callable[[Broker, aiomqtt.Will | None], Awaitable[MqttLine]] = open_line,
         onlooker: Onlooker = NOBODY,
+        *,
+        listening: Listening | None = None,
+        airtime: Callable[[], DutyCycles | None] = lambda: None,
     ) -> None:
         self.name = settings.name
+        self._listening = Untuned() if listening is None else listening
+        self._airtime = airtime
         self._onlooker = onlooker
         self._dial = dial
         self._settings = settings
@@ -143,6 +169,7 @@ class ChirpstackMqttServer:
         self._round_trip_us: float | None = None
         self._configuration: Configuration | None = None
         self._said: set[str] = set()
+        self._unsent_said: set[str] = set()  # since the last statistics
         # What came of it.
         self._forwarded = self._acknowledged = self._unanswered = self._unheard = 0
         self._replayed = self._swallowed = 0
@@ -151,7 +178,9 @@ class ChirpstackMqttServer:
         self._results: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._traffic = Traffic()
-        self._told = (0, 0)  # heard and good at the last statistics
+        self._told = _Told()
+        self._stats_interval_s = settings.stats_interval_s  # until the server says another one
+        self._interval_changed = asyncio.Event()
 
     # --- up ---
 
@@ -159,7 +188,6 @@ class ChirpstackMqttServer:
         """Take a frame that is for this server and has just been heard."""
         if frame.crc is not Crc.OK:
             return
-        self._traffic.heard(frame)
         self._waiting.append(frame)
         self._pump()
 
@@ -318,12 +346,31 @@ class ChirpstackMqttServer:
 
     async def _tell_statistics(self, line: MqttLine) -> None:
         while True:
-            heard, good = self._reception.heard, self._reception.good
-            self._traffic.received, self._traffic.received_ok = heard - self._told[0], good - self._told[1]
-            values = stats(self._traffic, self._settings.gateway_eui, self._now(), self._settings.location)
-            self._say(line, "event/stats", GATEWAY_STATS, values)
-            self._traffic, self._told = Traffic(), (heard, good)
-            await asyncio.sleep(self._settings.stats_interval_s)
+            self._interval_changed.clear()
+            self._unsent_said.clear()
+            self._say(line, "event/stats", GATEWAY_STATS, self._statistics())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._stats_interval_s):
+                    await self._interval_changed.wait()
+
+    def _statistics(self) -> Values:
+        """What went through since the last statistics."""
+        before, self._told = self._told, _Told.of(self._reception)
+        traffic, self._traffic = self._traffic, Traffic()
+        traffic.received = self._told.heard - before.heard
+        traffic.received_ok = self._told.good - before.good
+        traffic.received_by_frequency = dict(self._told.by_frequency - before.by_frequency)
+        traffic.received_by_modulation = dict(self._told.by_modulation - before.by_modulation)
+        return stats(
+            traffic,
+            self._settings.gateway_eui,
+            self._now(),
+            self._reception.position,
+            config_version=self._listening.version(),
+            # ChirpStack sends its channels to gateways that say this, and to no other (uplink/stats.rs).
+            metadata={"concentratord_version": self._settings.program} if self._listening.leads else {},
+            duty_cycles=self._airtime(),
+        )
 
     def _say(
         self, line: MqttLine, tail: str, message: Message, values: Values, *, retain: bool = False
@@ -409,15 +456,18 @@ class ChirpstackMqttServer:
         self._warn_once(words)
 
     def _note(self, configuration: Configuration) -> None:
+        """Let the radio hear so where it follows this server; what it does not hear is said and in `status`."""
+        interval_s = configuration.stats_interval_s
+        if interval_s is not None and SHORTEST_STATS_S <= interval_s <= LONGEST_STATS_S:
+            changed, self._stats_interval_s = interval_s != self._stats_interval_s, interval_s
+            if changed:
+                self._interval_changed.set()
         if self._configuration != configuration:
             self._configuration = configuration
-            channels = ", ".join(f"{each / 1e6:g}" for each in configuration.frequencies_hz)
-            log.info(
-                "lns %s: its configuration %.40r wants %s MHz; the settings here say what is heard",
-                self.name,
-                configuration.version,
-                channels,
-            )
+            words = in_words(configuration.plan.channels)
+            log.info("lns %s: its configuration %.40r wants heard: %s", self.name, configuration.version, words)
+        if self._listening.ask(configuration.plan, configuration.version) is not None:
+            self._refused["configuration"] += 1  # why, says who was asked
 
     def _deny(self, request: Values) -> None:
         self._refuse("exec", "it wants a command run; this gateway runs none")
@@ -436,6 +486,7 @@ class ChirpstackMqttServer:
             self._answer(downlink, ["TOO_LATE"] * len(downlink.items))
         elif len(self._answering) >= MOST_DOWNLINKS:
             self._turn_away(TxResult.COLLISION_PACKET, f"{MOST_DOWNLINKS} downlinks are under way")
+            self._tell_unsent("QUEUE_FULL", f"{MOST_DOWNLINKS} downlinks are under way")
             self._answer(downlink, ["QUEUE_FULL"] * len(downlink.items))
         else:
             task = asyncio.get_running_loop().create_task(self._carry_out(downlink))
@@ -446,6 +497,12 @@ class ChirpstackMqttServer:
         """Tell who looks on of what is not even offered to the radio."""
         self._onlooker.downlink(Outcome(None, self.name, None, TxReport("", result, detail), on_air=False))
 
+    def _tell_unsent(self, status: str, detail: str) -> None:
+        """Say why a downlink is not sent: the first of a kind loud, the others quiet until the next statistics."""
+        level = logging.DEBUG if status in self._unsent_said else logging.WARNING
+        self._unsent_said.add(status)
+        log.log(level, "lns %s: a downlink is not sent: %s, %s", self.name, status, detail)
+
     async def _carry_out(self, downlink: Downlink) -> None:
         """Try the items in their order until one may have been heard; tell the server what became of each."""
         statuses = [IGNORED] * len(downlink.items)
@@ -453,7 +510,7 @@ class ChirpstackMqttServer:
             if isinstance(item, Impossible):
                 statuses[at] = item.status
                 self._turn_away(TxResult.UNKNOWN, f"{item.status}: {item.reason}")
-                log.debug("lns %s: downlink %d: %s", self.name, downlink.downlink_id, item.reason)
+                self._tell_unsent(item.status, item.reason)
                 continue
             ref = f"{self.name}-{downlink.downlink_id}-{at}"
             try:
@@ -467,6 +524,7 @@ class ChirpstackMqttServer:
                 self._traffic.sent(item)
             if fate.may_be_heard:
                 break
+            self._tell_unsent(statuses[at], fate.report.detail)
         self._answer(downlink, statuses)
 
     def _answer(self, downlink: Downlink, statuses: list[str]) -> None:
@@ -510,6 +568,8 @@ class ChirpstackMqttServer:
             "downlinks": dict(self._results),
             "refused": dict(self._refused),
             "configuration": None if configuration is None else configuration.version,
+            "stats_interval_s": self._stats_interval_s,
+            "channels": self._listening.facts(),
         }
 
 

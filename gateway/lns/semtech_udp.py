@@ -78,9 +78,6 @@ class SemtechUdpSettings:
     keepalive_s: float = 10.0
     stat_interval_s: float = 30.0
     downlinks: bool = True
-    latitude: float | None = None  # where the gateway stands, for its status
-    longitude: float | None = None
-    altitude_m: float | None = None
     resolve_again_s: float = 5.0  # names are not there yet when a gateway starts before its modem
     ack_within_s: float = 5.0  # an acknowledgement that takes longer is none; over a satellite it takes two seconds
     say_by_s: float = 10.0  # what became of a downlink; Gateway Bridge forgets the token after 15 s
@@ -382,14 +379,14 @@ class SemtechUdpServer:
         )
 
     def _stat(self, counts: _Counts) -> Stat:
-        before, settings = self._told, self._settings
+        before, where = self._told, self._reception.position
         acknowledged = counts.acknowledged - before.acknowledged
         settled = acknowledged + counts.unanswered - before.unanswered
         return Stat(
             time_utc_s=self._now().utc_us // 1_000_000,
-            latitude=settings.latitude,
-            longitude=settings.longitude,
-            altitude_m=settings.altitude_m,
+            latitude=None if where is None else where.latitude,
+            longitude=None if where is None else where.longitude,
+            altitude_m=None if where is None else where.altitude_m,
             rxnb=counts.heard - before.heard,
             rxok=counts.good - before.good,
             rxfw=counts.forwarded - before.forwarded,
@@ -427,7 +424,9 @@ class SemtechUdpServer:
     def _take_ack(self, token: bytes) -> None:
         found = self._under_way.pop(token, None)
         if found is None:
-            self._refused["ack_unknown"] += 1
+            self._refuse(
+                "ack_unknown", f"acknowledges token {token.hex()}, for which nobody waits: wrong, or very late"
+            )
             return
         took_us = self._now_us() - found.sent_us
         before_us = self._round_trip_us

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.lns.filters import Filter
-    from gateway.model import RadioFrame
+    from gateway.model import Modulation, Position, RadioFrame
+    from gateway.wire.channel_plan import ChannelPlan
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,47 @@ class Carrier(Protocol):
     def __call__(self, ways: Sequence[DownlinkRequest], *, asker: str | None) -> Awaitable[Fate]: ...
 
 
+MOST_KINDS = 512  # of frequencies, and of modulations: no plan has as many
+
 ANEW_AFTER_S = 10.0  # a part that failed by a mistake of ours may try again, not as fast as it can
+
+
+class Listening(Protocol):
+    """What the radio listens to, and whether that is what one server wants (`tuning.tuner.Ear`)."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether the radio is to follow this server."""
+        ...
+
+    def ask(self, plan: ChannelPlan, version: str = "") -> str | None:
+        """Say what is to be heard; None, or why the radio cannot although it should follow this server."""
+        ...
+
+    def version(self) -> str:
+        """The version of what is in force of this server's; empty for none."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """For `status`."""
+        ...
+
+
+class Untuned:
+    """A `Listening` that follows nobody and knows nothing."""
+
+    leads = False
+
+    def ask(self, plan: ChannelPlan, version: str = "") -> str | None:
+        """Nothing comes of it."""
+
+    def version(self) -> str:
+        """None."""
+        return ""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
 
 
 class NetworkServer(Protocol):
@@ -64,23 +105,44 @@ class NetworkServer(Protocol):
 class Reception:
     """What the antenna has heard since the start: what gateways tell their servers, and who could answer."""
 
-    def __init__(self, only_receiver: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        only_receiver: Callable[[], str | None] = lambda: None,
+        position: Callable[[], Position | None] = lambda: None,
+    ) -> None:
         """`only_receiver` names the receiver before anything was heard, if there is only one."""
         self.heard = 0  # frames, damaged ones included
         self.good = 0  # of these, with a good checksum
+        self.good_by_frequency: Counter[int] = Counter()
+        self.good_by_modulation: Counter[Modulation] = Counter()
         self._only_receiver = only_receiver
+        self._position = position
         self._last_receiver: str | None = None
 
     def count(self, frame: RadioFrame) -> None:
         """One more frame."""
         self.heard += 1
-        self.good += frame.crc is Crc.OK
+        if frame.crc is Crc.OK:
+            self.good += 1
+            _count(self.good_by_frequency, frame.frequency_hz)
+            _count(self.good_by_modulation, frame.modulation)
         self._last_receiver = frame.receiver
 
     @property
     def receiver(self) -> str | None:
         """Who sends what answers no uplink: the one that heard last, or the only one; None when nobody is known."""
         return self._last_receiver or self._only_receiver()
+
+    @property
+    def position(self) -> Position | None:
+        """Where the antenna stands now, as far as anybody knows."""
+        return self._position()
+
+
+def _count(counts: Counter[Any], key: object) -> None:
+    """One more of these; what a forwarder makes up without end is counted in sum only."""
+    if key in counts or len(counts) < MOST_KINDS:
+        counts[key] += 1
 
 
 @dataclass(slots=True)

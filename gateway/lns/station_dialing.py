@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from gateway.lns.station_trouble import away_for
+from gateway.lns.station_trouble import Away, away_for
 from gateway.wire.station_json import MESSAGE_MAX
 
-CONNECT_S: Final = 10.0
+CONNECT_S: Final = 10.0  # for TCP and TLS
+ANSWER_S: Final = CONNECT_S + 2.0  # until it is a web socket
 
 
 class Dial:
@@ -34,11 +35,13 @@ class _Opened:
     async def __aenter__(self) -> aiohttp.ClientWebSocketResponse:
         secured = {} if self._context is None else {"ssl": self._context}
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(ANSWER_S) as limit:
                 self._socket = await self._session.ws_connect(
                     self._uri, autoping=False, max_msg_size=MESSAGE_MAX, compress=0, **secured
                 )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            if limit.expired():
+                raise Away("it takes the connection and does not answer; does this port speak web sockets?") from None
             raise away_for(error) from None
         return self._socket
 

@@ -105,6 +105,12 @@ def named(name: str) -> Board:
     raise BoardProblem("board", f"is {name!r}, which nobody knows; {offer}")
 
 
+def has_receiver(name: str) -> bool:
+    """Whether a board of that name can have a GNSS receiver; True for a name nobody has, which others complain of."""
+    board = _NAMES.get(_plain(name))
+    return board is None or board.gnss is not None
+
+
 def sold_for(board: Board, region: str) -> bool:
     """Whether a variant of the board is made for the region."""
     return _family(region) in board.regions

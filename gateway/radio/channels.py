@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.regions.region import Region
+    from gateway.wire.channel_plan import ChannelPlan, PlannedChannel
 
 MOST_CHANNELS: Final = 8
 """Multi-SF channels of an SX1302."""
 
-BLOCK: Final = 8
-"""Channels in a block of a fixed plan: what one gateway hears of US915, AU915 and CN470."""
-
 REACH_HZ: Final[Mapping[int, int]] = {125_000: 400_000, 250_000: 375_000, 500_000: 300_000}
 """How far a channel's centre may be from its radio's, by the width of the channel."""
+
+NEAR_HZ: Final = 10_000
+"""Frequencies no further apart are the same channel: a receiver bears a quarter of the bandwidth at least."""
 
 SX1250_BANDS_MHZ: Final = ((430, 440), (470, 510), (779, 787), (863, 870), (902, 928))
 """Where the radios can be calibrated: a centre lies between these (sx1302_hal 2.1.0, `sx1250_calibrate`)."""
@@ -105,6 +106,89 @@ def plan_of(region: Region, *, extra_hz: Sequence[int] | None = None, block: int
     return plan(region, channels_hz, service=usual.service, fsk=usual.fsk)
 
 
+def plan_for(region: Region, wanted: ChannelPlan) -> ChipPlan:
+    """What a network server wants heard, on two radios.
+
+    ChipTrouble (BAD_PLAN) for what is not of this region, or more than a chip can hear. A service or an FSK channel
+    that lies beside the reach of the radios is left out: see `unheard`.
+    """
+    for channel in wanted.channels:
+        half_hz = channel.bandwidth_hz // 2
+        if (
+            not region.lowest_hz
+            <= channel.frequency_hz - half_hz
+            <= channel.frequency_hz + half_hz
+            <= region.highest_hz
+        ):
+            raise ChipTrouble(
+                TroubleKind.BAD_PLAN,
+                f"{channel} MHz is not in {region.name}: {region.lowest_hz / 1e6:g} to {region.highest_hz / 1e6:g} MHz",
+                hint="Give this gateway, on the server, the channel plan of gateway.region",
+            )
+    multi, service, fsk = _sorted_by_demodulator(wanted.channels)
+    return plan(
+        region,
+        tuple(dict.fromkeys(channel.frequency_hz for channel in multi)),
+        service=None if service is None else (service.frequency_hz, _data_rate(service)),
+        fsk=None if fsk is None else (fsk.frequency_hz, _FSK),
+    )
+
+
+def _data_rate(service: PlannedChannel) -> Lora:
+    return Lora(service.spreading_factors[0], service.bandwidth_hz)
+
+
+def _sorted_by_demodulator(
+    channels: Sequence[PlannedChannel],
+) -> tuple[list[PlannedChannel], PlannedChannel | None, PlannedChannel | None]:
+    """Eight demodulators for all spreading factors in 125 kHz, one for a LoRa data rate of any width, one for FSK."""
+    fsk = [channel for channel in channels if not channel.spreading_factors]
+    multi = [channel for channel in channels if channel.spreading_factors and channel.bandwidth_hz == 125_000]
+    services = [channel for channel in channels if channel.spreading_factors and channel.bandwidth_hz != 125_000]
+    places = {channel.frequency_hz for channel in multi}
+    if not services and len(places) > MOST_CHANNELS:
+        single = next((channel for channel in multi if len(channel.spreading_factors) == 1), None)
+        if single is not None:
+            multi.remove(single)
+            services = [single]
+    for name, rows in (("of 250 or 500 kHz", services), ("of FSK", fsk)):
+        if len(rows) > 1:
+            raise _too_much(f"{len(rows)} channels {name}: a chip hears one")
+    if services and len(services[0].spreading_factors) > 1:
+        raise _too_much(f"{services[0]} MHz: a chip hears one spreading factor in a channel as wide as this")
+    return multi, services[0] if services else None, fsk[0] if fsk else None
+
+
+def _too_much(problem: str) -> ChipTrouble:
+    return ChipTrouble(
+        TroubleKind.BAD_PLAN, problem, hint="Ask for at most eight channels, one wide one and one of FSK"
+    )
+
+
+def unheard(heard: ChipPlan, wanted: ChannelPlan) -> tuple[PlannedChannel, ...]:
+    """Those of the wanted channels that a chip with this plan does not hear, or only in part."""
+    return tuple(channel for channel in wanted.channels if not _hears(heard, channel))
+
+
+def _hears(heard: ChipPlan, wanted: PlannedChannel) -> bool:
+    if not wanted.spreading_factors:
+        return heard.fsk is not None and _near(heard.fsk, wanted)
+    if wanted.bandwidth_hz == 125_000 and any(_near(channel, wanted) for channel in heard.channels):
+        return True
+    service = heard.service
+    return (
+        service is not None
+        and _near(service, wanted)
+        and isinstance(service.modulation, Lora)
+        and service.bandwidth_hz == wanted.bandwidth_hz
+        and list(wanted.spreading_factors) == [service.modulation.spreading_factor]
+    )
+
+
+def _near(heard: RadioChannel, wanted: PlannedChannel) -> bool:
+    return abs(heard.frequency_hz - wanted.frequency_hz) <= NEAR_HZ
+
+
 def plan(
     region: Region,
     channels_hz: Sequence[int],
@@ -158,22 +242,16 @@ def plan(
 
 
 def _block(region: Region, block: int | None) -> tuple[tuple[int, ...], tuple[int, Lora] | None]:
-    narrow = [channel.frequency_hz for channel in region.channels if not _is_wide(region, channel.data_rates)]
-    blocks = len(narrow) // BLOCK
-    if block is None or not 1 <= block <= blocks:
+    blocks = region.blocks
+    if block is None or not 1 <= block <= len(blocks):
         which = "which block of eight is to be heard" if block is None else f"there is no block {block}"
         raise ChipTrouble(
-            TroubleKind.BAD_PLAN, f"{region.name} has {len(narrow)} channels: {which}",
-            hint=f"Set radio.block to 1 to {blocks}; The Things Network uses 2 in US915 and AU915",
+            TroubleKind.BAD_PLAN, f"{region.name} has {sum(map(len, blocks))} channels: {which}",
+            hint=f"Set radio.block to 1 to {len(blocks)}; The Things Network uses 2 in US915 and AU915",
         )  # fmt: skip
-    channels_hz = tuple(narrow[BLOCK * (block - 1) : BLOCK * block])
+    channels_hz = blocks[block - 1]
     first_hz = _BLOCK_SERVICE.get(region.name)
     return channels_hz, None if first_hz is None else (first_hz + 1_600_000 * (block - 1), _SERVICE_500)
-
-
-def _is_wide(region: Region, data_rates: range) -> bool:
-    modulation = region.data_rates[data_rates[0]]
-    return isinstance(modulation, Lora) and modulation.bandwidth_hz == 500_000
 
 
 def _centres(wanted: Sequence[_Wanted]) -> tuple[int, ...] | None:

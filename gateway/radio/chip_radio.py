@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 from gateway.errors import RadioError
-from gateway.model import Crc, RadioFrame, TxReport, TxResult
+from gateway.model import Crc, GpsMoment, RadioFrame, TxReport, TxResult
 from gateway.radio.child import RadioChild
 from gateway.radio.chip import CURES, HOPELESS, ChipTrouble, Reset, TroubleKind
 from gateway.radio.concentrator import QUEUE_FRAMES, RadioHealth
 from gateway.radio.counter import TURN_US
+from gateway.radio.gps_time import GpsTime
 from gateway.radio.liveness import Ladder, Neighbours, Rung, Signs, State, Traffic, judge, span
 from gateway.radio.pipe import Again, Beat, Heard, PipeFault, Report, Send, Setup, Trouble, Up
 from gateway.radio.schedule import HAND_OVER_US
 from gateway.radio.stream import Stream
+from gateway.radio.trial import TUNE_EVERY_S, Trial, nobody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,8 +39,9 @@ if TYPE_CHECKING:
     from gateway.radio.chip import ChipPlan, Option
     from gateway.radio.liveness import Remedy, Verdict
     from gateway.radio.pipe import Message
-    from gateway.radio.schedule import GpsReference, Planned
+    from gateway.radio.schedule import Planned
     from gateway.radio.transmitters import Transmitters
+    from gateway.radio.trial import Tuned
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,14 @@ NEW_GAP_US: Final = 60_000_000
 NOT_HANDED_US: Final = HAND_OVER_US + 100_000
 """What starts later than this after the end of a process was surely not given to the chip."""
 
+PULSE_OFF_US: Final = 200
+"""What the clock since boot and a reading of the counter are apart at most, beyond the time the reading took."""
+
+
+def _pulse_us(beat: Beat, count_us: int) -> int:
+    """When a pulse was, on the clock since boot."""
+    return beat.monotonic_us - (beat.count_us - count_us)
+
 
 @dataclass(frozen=True, slots=True)
 class ChipSetting:
@@ -77,14 +89,16 @@ class ChipSetting:
     receiver: str = "chip"  # its name in frames and requests
     poll_us: int = POLL_US
     realtime: bool = True
+    tune_every_s: float = TUNE_EVERY_S
+    before: ChipPlan | None = None  # what it hears when it does not start with `plan`, which it has not had here yet
 
 
 class ChipRadio:
     """A `Concentrator` over one chip in a process of its own.
 
-    `stamp` dates what is heard; its monotonic part is the clock since boot, which the process reads too. `gps` gives
-    what ties the count to GPS time, where something knows it. RadioError at opening when the chip cannot be had: at
-    once where only a person can help, after a few resets else. Once it is open, it goes on trying for ever.
+    `stamp` dates what is heard; its monotonic part is the clock since boot, which the process reads too. RadioError at
+    opening when the chip cannot be had: at once where only a person can help, after a few resets else. Once it is open,
+    it goes on trying for ever.
     """
 
     def __init__(
@@ -93,14 +107,14 @@ class ChipRadio:
         transmitters: Transmitters,
         *,
         stamp: Callable[[], Stamp],
-        gps: Callable[[], GpsReference | None] = lambda: None,
         queue_frames: int = QUEUE_FRAMES,
     ) -> None:
         self._setting = setting
         self._transmitters = transmitters
         self._schedule = transmitters.schedule(setting.receiver)
         self._stamp = stamp
-        self._gps = gps
+        self._gps: Callable[[], GpsMoment | None] | None = None
+        self._gps_time = GpsTime()
         self._frames: Stream[RadioFrame] = Stream(queue_frames)
         self._outcomes: Stream[TxReport] = Stream(queue_frames)
         self._downlinks: dict[int, Planned] = {}
@@ -111,6 +125,11 @@ class ChipRadio:
         self._closing = False
         self._renewing = False  # the process ends because it was told to, to begin anew
         self._remedy_timer: asyncio.TimerHandle | None = None
+        self._plan = setting.plan
+        self._trial = None if setting.before is None else Trial(setting.before, nobody)
+        self._tuning = False  # it begins anew for no other reason than other channels
+        self._tuned_s = -math.inf  # when it last did, on the clock of the loop
+        self._tune_timer: asyncio.TimerHandle | None = None
         # what is known of the chip
         self._up: Up | None = None  # while it hears
         self._last_up: Up | None = None
@@ -150,8 +169,9 @@ class ChipRadio:
     async def _close(self) -> None:
         """Silence the chip, hear what is still in the pipe, tell whoever waits that nothing more will come."""
         self._closing = True
-        if self._remedy_timer is not None:
-            self._remedy_timer.cancel()
+        for timer in (self._remedy_timer, self._tune_timer):
+            if timer is not None:
+                timer.cancel()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             if (child := self._child) is not None:
@@ -178,11 +198,12 @@ class ChipRadio:
         """Admit it and tell the process, or say why not."""
         if (why_not := self._unreachable(request)) is not None:
             return TxReport(request.ref, TxResult.RADIO_UNREACHABLE, why_not)
-        plan = self._setting.plan
+        plan = self._plan
         if not plan.lowest_tx_hz <= request.frequency_hz <= plan.highest_tx_hz:
             return TxReport(request.ref, TxResult.TX_FREQ, f"{request.frequency_hz} Hz is outside {plan.region}")
         now = self._stamp()
-        planned = self._transmitters.plan(request, self._count_at(now.monotonic_us), now, self._gps())
+        count_us = self._count_at(now.monotonic_us)
+        planned = self._transmitters.plan(request, count_us, now, self._gps_time.reference(count_us))
         if isinstance(planned, TxReport):
             return planned
         self._schedule.hand_over(planned)
@@ -210,16 +231,88 @@ class ChipRadio:
             return f"the radio is down: {self._trouble_words()}"
         return None
 
+    # --- other channels
+
+    @property
+    def plan(self) -> ChipPlan:
+        """What it hears, or is being started to hear."""
+        return self._plan
+
+    def tune(self, plan: ChipPlan, told: Tuned) -> None:
+        """Hear this from now on; `told` is called once the chip does, or with why it does not.
+
+        The chip begins anew for that, which takes a few seconds: what is to be sent meanwhile is lost, and reported.
+        If it does not start so, it goes on with what it heard before. What it hears already disturbs nothing. It does
+        not begin anew more often than every half minute: of what is wanted meanwhile, the last word counts.
+        """
+        if self._tune_timer is not None:
+            self._tune_timer.cancel()
+        if self._closing:
+            return
+        if plan == self._plan:
+            if self._trial is None:
+                told(None)
+            else:
+                self._trial = replace(self._trial, told=told)
+            return
+        if self._keeper is None:  # it is not open yet, and begins with this
+            self._trial, self._plan = Trial(self._plan, told), plan
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = self._tuned_s + self._setting.tune_every_s - loop.time()
+        if wait_s > 0:
+            self._tune_timer = loop.call_later(wait_s, self.tune, plan, told)
+            return
+        self._tuned_s = loop.time()
+        self._trial = Trial(self._plan if self._trial is None else self._trial.before, told)
+        if self._up is not None:
+            self._trouble = None
+        self._begin_anew(plan)
+
+    def _begin_anew(self, plan: ChipPlan) -> None:
+        self._plan = plan
+        self._tuning = True
+        if self._remedy_timer is not None:
+            self._remedy_timer.cancel()
+        if self._child is not None:
+            self._renewing = True
+            self._child.hang_up(RENEW_WITHIN_S)
+
+    def _give_up_trial(self, kind: TroubleKind, problem: str, hint: str) -> bool:
+        """Go back to the channels before, when it is these that the chip does not start with."""
+        trial = self._trial
+        if trial is None or self._closing or not trial.is_lost(kind, self._ladder.attempts):
+            return False
+        self._trial = None
+        log.warning("radio: it does not start with these channels, and goes back to those before: %s", problem)
+        self._ladder = Ladder()
+        self._trouble = None
+        self._begin_anew(trial.before)
+        trial.told(ChipTrouble(kind, problem, hint=hint))
+        return True
+
     @property
     def eui(self) -> GatewayEui | None:
         """The number in the chip, once it has been started."""
         return None if self._last_up is None else self._last_up.eui
 
-    @property
-    def pps(self) -> tuple[int, int] | None:
-        """The count at the last edge of the pulse per second, and when that was told; None without a pulse."""
-        beat = self._beat
-        return None if beat is None or beat.pps_count_us is None else (beat.pps_count_us, beat.monotonic_us)
+    def follow(self, gps: Callable[[], GpsMoment | None]) -> None:
+        """There is a GPS receiver whose pulses the chip notes, and this names the seconds they begin."""
+        self._gps = gps
+
+    def pulse(self) -> GpsMoment | None:
+        """The last pulse of a GPS receiver as a moment, to some hundred microseconds; None while it has no meaning."""
+        beat, named = self._beat, None if self._gps is None else self._gps()
+        if beat is None or beat.pps_count_us is None or named is None:
+            return None
+        gps_us, off_us = (at(beat.pps_count_us) for at in (self._gps_time.gps_time_us, self._gps_time.off_us))
+        if gps_us is None or off_us is None:
+            return None
+        return GpsMoment(gps_us, _pulse_us(beat, beat.pps_count_us), off_us + beat.read_us + PULSE_OFF_US, named.leap_s)
+
+    def pulse_words(self) -> str:
+        """How the count follows GPS, for a person."""
+        return self._gps_time.words(None if self._up is None else self._count_at(self._stamp().monotonic_us))
 
     def health(self) -> RadioHealth:
         """What the chip is like, with the evidence."""
@@ -240,6 +333,8 @@ class ChipRadio:
 
     def _words(self, now_us: int) -> tuple[State, str]:
         if self._up is None:
+            if self._tuning and self._trouble is None:
+                return State.WAITING, "the chip is being started with other channels"
             if self._trouble is None:
                 return State.WAITING, "the chip is being started"
             return State.FAILED, self._trouble_words() + (f"; {self._next_step}" if self._next_step else "")
@@ -265,6 +360,7 @@ class ChipRadio:
             "chip": None if up is None else up.name,
             "chip_eui": None if self.eui is None else str(self.eui),
             "counter_us": None if self._anchor is None else self._count_at(now_us) % TURN_US,
+            "channels_hz": [channel.frequency_hz for channel in self._plan.channels],
             "heard": self._heard,
             "damaged": self._damaged,
             "sent": self._sent,
@@ -273,6 +369,8 @@ class ChipRadio:
             "process": None if self._child is None else self._child.pid,
             "standing": None if up is None else up.standing,
             "worst_turn_ms": None if beat is None else round(beat.worst_turn_us / 1000, 1),
+            "gps_off_us": None if self._anchor is None else self._gps_time.off_us(self._count_at(now_us)),
+            "pulses_rejected": self._gps_time.rejected,
         }
 
     def _all_faults(self) -> Counter[str]:
@@ -304,9 +402,11 @@ class ChipRadio:
                 child.kill("it stands still" if late == "waiting" else f"{late} did not come back in time")
         if self._closing:
             return 0
+        renewing, self._renewing = self._renewing, False
+        if renewing and self._tuning:
+            return 0
         self._resets[Rung.PROCESS.name.lower()] += 1
-        if self._renewing:
-            self._renewing = False
+        if renewing:
             return 0
         return self._announce(self._ladder.next(process_gone=True))
 
@@ -319,7 +419,7 @@ class ChipRadio:
     def _spawn(self) -> RadioChild | None:
         setting = self._setting
         count_us, monotonic_us = self._anchor or (None, 0)
-        setup = Setup(setting.driver, setting.plan, setting.poll_us, count_us, monotonic_us, setting.realtime)
+        setup = Setup(setting.driver, self._plan, setting.poll_us, count_us, monotonic_us, setting.realtime)
         try:
             self._child = RadioChild(setup, setting.options(), self._take, self._ended)
         except OSError as error:
@@ -342,6 +442,8 @@ class ChipRadio:
             if child.said:
                 words += f'; the last it said: "{child.said[-1]}"'
             self._note(kind, words)
+        if was_up is None and self._trouble is not None and self._give_up_trial(*self._trouble, ""):
+            return
         self._perhaps_hopeless(CURES[TroubleKind.FIRMWARE_SILENT] if child.hung else "")
 
     # --- what the process says
@@ -376,7 +478,7 @@ class ChipRadio:
             counter_us=raw.counter_us,
             crc=raw.crc,
             receiver=self._setting.receiver,
-            gps_time_us=self._gps_time_us(heard.count_us),
+            gps_time_us=self._gps_time.gps_time_us(heard.count_us),
             fine_time_ns=raw.fine_time_ns,
             frequency_offset_hz=raw.frequency_offset_hz,
         )
@@ -389,16 +491,14 @@ class ChipRadio:
         self._ladder.heard()
         self._frames.put(frame)
 
-    def _gps_time_us(self, count_us: int) -> int | None:
-        gps = self._gps()
-        return None if gps is None else gps.gps_time_us + count_us - gps.count_us
-
     def _take_beat(self, beat: Beat) -> None:
         self._beat = beat
         self._dropped_below[1] = beat.dropped
         if self._up is None:
             return
         self._anchor = beat.count_us, beat.monotonic_us
+        if self._gps is not None and beat.pps_count_us is not None:
+            self._gps_time.pulse(beat.pps_count_us, _pulse_us(beat, beat.pps_count_us), self._gps())
         self._signs.beat(beat)
         self._traffic.well(beat.monotonic_us)
         verdict = judge(self._signs, self._traffic, self._neighbours, beat.monotonic_us)
@@ -424,14 +524,24 @@ class ChipRadio:
         self._up = self._last_up = up
         self._anchor = up.count_us, up.monotonic_us
         self._signs = Signs(up_us=up.monotonic_us)
+        self._gps_time.reset()
         self._next_step = ""
+        if self._tuning and not self._renewing:
+            self._tuning = False
+            self._traffic.interrupted(up.monotonic_us)
+            self._neighbours.interrupted(up.monotonic_us)
         log.info("%s hears; its process is %s", up.name, up.standing)
+        if self._trial is not None and not self._renewing:  # else it is the one before that is up at last
+            trial, self._trial = self._trial, None
+            trial.told(None)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
     def _take_trouble(self, trouble: Trouble) -> None:
-        self._up = None
+        was_up, self._up = self._up, None
         self._note(trouble.kind, trouble.problem, trouble.hint)
+        if was_up is None and self._give_up_trial(trouble.kind, trouble.problem, trouble.hint):
+            return
         if not self._perhaps_hopeless(trouble.hint) and trouble.kind is not TroubleKind.NO_DRIVER:
             self._apply(self._ladder.next())
 

@@ -61,10 +61,23 @@ GPS_HOLDS_US = 30_000_000
 
 @dataclass(frozen=True, slots=True)
 class GpsReference:
-    """A moment on the count and on the clock of GPS, microseconds since 1980-01-06."""
+    """A moment on the count and on the clock of GPS, microseconds since 1980-01-06; it holds before and after it."""
 
     count_us: int
     gps_time_us: int
+    fast_ppm: float = 0.0  # how much too fast the count runs
+    above_us: float = 0.0  # the part of a microsecond by which the count was further
+
+    def count_at(self, gps_time_us: int) -> int:
+        """The count at a moment of GPS."""
+        apart_us = gps_time_us - self.gps_time_us
+        return self.count_us + apart_us + round(apart_us * self.fast_ppm / 1_000_000 + self.above_us)
+
+    def gps_time_at(self, count_us: int) -> int:
+        """GPS time at a count."""
+        apart_us = count_us - self.count_us
+        pace = 1 + self.fast_ppm / 1_000_000
+        return self.gps_time_us + apart_us - round((apart_us * (pace - 1) + self.above_us) / pace)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +130,7 @@ class Schedule:
             case AtGpsTime(gps_time_us):
                 if gps is None or now_us - gps.count_us > GPS_HOLDS_US:
                     return Denied(TxResult.GPS_UNLOCKED, "this radio has no GPS time")
-                ahead_us = gps.count_us + (gps_time_us - gps.gps_time_us) - now_us
+                ahead_us = gps.count_at(gps_time_us) - now_us
             case _:
                 return self._first_gap(now_us, airtime_us)
         if ahead_us <= LEAD_US:

@@ -132,6 +132,21 @@ class Region:
     class_b_resp_timeout_us: int = 8_000_000
     class_c_resp_timeout_us: int = 8_000_000
 
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The frequencies of a fixed plan's channels of 125 kHz, eight at a time: what one gateway hears.
+
+        The first is block 1 of the settings (`radio.block`). Empty where the network names the channels.
+        """
+        if not self.fixed_plan:
+            return ()
+        narrow = [channel.frequency_hz for channel in self.channels if not self._is_wide(channel)]
+        return tuple(tuple(narrow[at : at + 8]) for at in range(0, len(narrow), 8))
+
+    def _is_wide(self, channel: Channel) -> bool:
+        modulation = self.data_rates[channel.data_rates[0]]
+        return isinstance(modulation, Lora) and modulation.bandwidth_hz == 500_000
+
     # --- what was heard ----------------------------------------------------------------------------------------------
 
     def data_rate_index(self, modulation: Modulation) -> int | None:

@@ -83,6 +83,10 @@ class Joining:
         self._under_way = 0
         self.joined = 0
 
+    def follow(self, plan: NetworkPlan) -> None:
+        """From the next accept on this is what devices are told."""
+        self._plan = plan
+
     async def join(self, frame: RadioFrame, request: JoinRequest | RejoinRequest) -> Refused:
         """What becomes of a request, as the books have it: JOINED, or why not. The accept goes out by itself."""
         now_s = asyncio.get_running_loop().time()
@@ -190,7 +194,7 @@ class Joining:
             net_id=self._net_id,
             dev_addr=self._address(device.dev_eui, history.join_nonce),
             rx2_data_rate=self._plan.wanted.rx.rx2_data_rate,
-            cf_list=self._plan.cf_list,
+            cf_list=self._plan.cf_list_for(device.mac_version),
         )
 
     def _address(self, dev_eui: DevEui, join_nonce: int) -> DevAddr:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from gateway.regions.region import Region
     from gateway.serving.joining import Joining
+    from gateway.serving.plan import NetworkPlan
     from gateway.serving.queue import DownlinkQueue
     from gateway.serving.sessions import Served, ServedSessions
 
@@ -118,6 +119,12 @@ class NetworkServer:
         self.answered = 0
         self.unanswered = 0  # devices that waited in vain: no window was to be had
         self.skipped = 0  # uplinks nobody waited for, while too many came
+
+    def follow(self, plan: NetworkPlan) -> None:
+        """Ask devices for this from now on; those that have another one are asked as they are heard."""
+        self._with.joining.follow(plan)
+        self._with.sessions.follow(plan.wanted)
+        self._with = replace(self._with, wanted=plan.wanted)
 
     # --- what the line tells
 

@@ -72,6 +72,10 @@ class ServedSessions:
         self._region = region
         self._kept: OrderedDict[int, Served] = OrderedDict()
 
+    def follow(self, wanted: Wanted) -> None:
+        """What devices are asked for from now on."""
+        self._wanted = wanted
+
     async def of(self, device: Device, session: Session) -> Served:
         """What is known of a session; the defaults of the region for one that was never served."""
         kept = self._kept.get(session.session_id)

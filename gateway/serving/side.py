@@ -71,6 +71,10 @@ class NetworkSide:
             )
         )
 
+    def follow(self, plan: NetworkPlan) -> None:
+        """The radio hears other channels now: tell devices, as they join or are heard."""
+        self.server.follow(plan)
+
     async def load(self) -> None:
         """Take in what was queued before."""
         await self._queue.load()

@@ -132,6 +132,11 @@ def _notes(settings: Settings | None) -> Iterator[str]:
         return
     if settings.radio.type == "virtual":
         yield "radio.type is virtual: devices are simulated, nothing real is heard"
+    if settings.radio.channels != "region":
+        yield (
+            f"radio.channels follows lns.{settings.radio.channels}: until that server first says what to hear, the "
+            f"radio hears the channels of {settings.gateway.region}"
+        )
     if not settings.sink and not settings.lns:
         yield "no [sink.NAME]: readings are kept here and sent nowhere"
 

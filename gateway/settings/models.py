@@ -121,7 +121,15 @@ class StoreSettings(Table):
 # --- radio ----------------------------------------------------------------------------------------------------------
 
 
-class VirtualRadioSettings(Table):
+class Radio(Table):
+    """What every radio has: which channels it hears."""
+
+    channels: Title = "region"  # or the NAME of the [lns.NAME] whose channel plan the radio follows
+    # Of eight channels, where the region has more: US915, AU915, CN470.
+    block: Annotated[int, between(1, 12)] | None = None
+
+
+class VirtualRadioSettings(Radio):
     """Simulated devices on a simulated air."""
 
     type: Literal["virtual"] = "virtual"
@@ -133,7 +141,7 @@ class VirtualRadioSettings(Table):
     process: bool = False
 
 
-class PacketForwarderRadioSettings(Table):
+class PacketForwarderRadioSettings(Radio):
     """Another packet forwarder that speaks Semtech UDP to us."""
 
     type: Literal["packet-forwarder"]
@@ -150,7 +158,7 @@ GpioPin = Annotated[
 ]
 
 
-class ChipSettings(Table):
+class ChipSettings(Radio):
     """A concentrator chip: a board of the table, or its bus and reset pin, which override those of the board."""
 
     board: Annotated[str, matching(r"[a-z0-9][a-z0-9_-]*", 'a board is named like "rak2287"')] | None = None
@@ -168,9 +176,6 @@ class ChipSettings(Table):
     rssi_offset_db: Annotated[float, between(-300, 0, " dB")] | None = None
     tx_gains: Annotated[tuple[str, ...], AsTuple] = ()  # DBM:PA/INDEX; empty: those of the board
     gpio: Literal["gpiod", "rpi-gpio"] = "gpiod"
-    block: Annotated[int, between(1, 12)] | None = (
-        None  # of eight channels, where the region has more: US915, AU915, CN470
-    )
     antenna_gain_dbi: AntennaGain = 0.0  # of the antenna less its cable; power at the connector is that much less
 
 
@@ -194,6 +199,23 @@ RADIOS: Mapping[str, type[Table]] = {
     "libloragw": LibloragwRadioSettings,
     "sx1302": Sx1302RadioSettings,
 }
+
+
+GpsDevice = Annotated[
+    str,
+    matching(
+        r"/\S+|gpsd://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?|board",
+        'a receiver is "/dev/ttyAMA0", "gpsd://localhost:2947" or "board" for where radio.board has it',
+    ),
+]
+
+
+class GpsSettings(Table):
+    """A receiver of GPS and its sisters: time and place."""
+
+    device: GpsDevice | None = None  # None: there is none
+    baud: Annotated[int, between(1_200, 921_600)] | None = None  # None: found out
+    protocol: Literal["nmea", "ublox"] | None = None  # ublox: it is asked for UBX too; None: as the board has it
 
 
 # --- codecs, own network, console -----------------------------------------------------------------------------------
@@ -427,6 +449,7 @@ class Settings(Table):
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
     radio: Annotated[RadioSettings, Field(discriminator="type")] = VirtualRadioSettings()
+    gps: GpsSettings = GpsSettings()
     codecs: CodecsSettings = CodecsSettings()
     network: NetworkSettings = NetworkSettings()
     lns: Mapping[str, Annotated[LnsSettings, Field(discriminator="type")]] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.radio.boards import Overrides, problem_of
+from gateway.radio.boards import Overrides, has_receiver, problem_of
 from gateway.regions import REGIONS
 from gateway.settings.values import (
     ENCRYPTED_SCHEMES,
@@ -42,6 +42,8 @@ def contradictions(raw: Raw) -> Found:
     yield from _board(_table(raw, "radio"), _table(raw, "gateway"))
     yield from _virtual(_table(raw, "radio"))
     yield from _block(raw)
+    yield from _followed(raw)
+    yield from _gps(_table(raw, "gps"), _table(raw, "radio"))
     yield from _ports(raw)
     yield from _channels(raw)
     for kind in ("lns", "sink"):
@@ -126,13 +128,51 @@ def _virtual(radio: Raw) -> Found:
 
 def _block(raw: Raw) -> Found:
     radio, region = _table(raw, "radio"), REGIONS.get(str(_table(raw, "gateway").get("region", "EU868")))
-    if radio.get("type") not in {"libloragw", "sx1302"} or region is None:
+    if region is None:
         return
-    if region.fixed_plan and "block" not in radio:
+    block, blocks = radio.get("block"), len(region.blocks)
+    if region.fixed_plan and block is None and radio.get("type") in {"libloragw", "sx1302"}:
         yield (
             ("radio", "block"),
             f"is missing: of {region.name}, a chip hears one block of eight channels, for example 2",
         )
+    elif region.fixed_plan and isinstance(block, int) and block > blocks:
+        yield ("radio", "block"), f"is {block}; {region.name} has {blocks} blocks of eight channels"
+
+
+def _followed(raw: Raw) -> Found:
+    """Whether the radio can follow whom it is to follow."""
+    radio, servers = _table(raw, "radio"), dict(_tables(raw, "lns"))
+    name, path = radio.get("channels", "region"), ("radio", "channels")
+    if not isinstance(name, str) or name == "region":
+        return
+    if name not in servers:
+        known = ", ".join(f'"{one}"' for one in servers)
+        yield path, f'is "{name}", which is no [lns.NAME] here; "region"{" or " + known if known else ""}'
+    elif servers[name].get("type") == "semtech-udp":
+        yield path, f'is "{name}", of type semtech-udp: such a server never says what is to be heard'
+    elif radio.get("type") == "packet-forwarder":
+        yield path, "cannot be followed: what is heard is in the configuration of the packet forwarder, not here"
+    elif radio.get("type", "virtual") == "virtual" and radio.get("process") is not True:
+        yield path, "can be followed by a simulated chip with process = true only"
+
+
+def _gps(gps: Raw, radio: Raw) -> Found:
+    device = gps.get("device")
+    if "device" not in gps:
+        yield from ((("gps", key), "stands without device") for key in ("baud", "protocol") if key in gps)
+    elif isinstance(device, str) and device.startswith("gpsd://"):
+        told = "gpsd speaks to the receiver; leave this out"
+        yield from ((("gps", key), told) for key in ("baud", "protocol") if key in gps)
+        port = device.removeprefix("gpsd://").rpartition("]")[2].partition(":")[2]
+        if port.isdigit() and not 1 <= int(port) <= 65_535:
+            yield ("gps", "device"), f'is "{device}"; a port is a number from 1 to 65535'
+    elif device == "board":
+        board = radio.get("board")
+        if not isinstance(board, str):
+            yield ("gps", "device"), 'is "board", and radio.board names none'
+        elif not has_receiver(board):
+            yield ("gps", "device"), f'is "board", and {board} has no receiver; name its device, "/dev/ttyUSB0"'
 
 
 def _ports(raw: Raw) -> Found:

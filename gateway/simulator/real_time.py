@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.model import AtCounter, DevEui, DownlinkRequest, Fsk, Immediately, Lora, Stamp, TimeQuality, TxResult
-from gateway.radio.chip import ChipTrouble, Examination, RawFrame, TroubleKind, TxState, Unsent
+from gateway.model import AtCounter, DevEui, DownlinkRequest, Fsk, Immediately, Lora, Stamp, TimeQuality
+from gateway.radio.chip import ChipTrouble, Examination, OnPps, RawFrame, TroubleKind, TxState, Unsent
 from gateway.radio.counter import COMPARATOR_TURN_US, TURN_US
 from gateway.regions import region_named
 from gateway.simulator.air import Air
@@ -59,6 +59,9 @@ def open_chip(options: Mapping[str, Option]) -> VirtualChip:
     return VirtualChip(scenario, seed=seed if isinstance(seed, int) else None, f_cnt_up=f_cnt_up)
 
 
+PPS_US = 1_000_000
+
+
 def boottime_us() -> int:
     """The clock since boot."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
@@ -76,9 +79,12 @@ class VirtualChip:
         seed: int | None = None,
         f_cnt_up: Mapping[DevEui, int] | None = None,
         clock_us: Callable[[], int] = boottime_us,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._clock_us = clock_us
         self._begun_us = clock_us()
+        self._pulse_us = -wall_us() % PPS_US  # of a GPS, when the wall clock shows whole seconds; on the air's clock
+        self._started_us = 0
         self._at_us = 0
         self._chance = Chance(scenario.seed if seed is None else seed)
         self._air = Air(self._chance.about("air"))
@@ -110,6 +116,7 @@ class VirtualChip:
             else (service.frequency_hz, service.modulation),
         )
         self._pending, self._emitting_until_us = None, 0
+        self._started_us = now_us
         if not self._settled:
             self._settled = True
             self._settle(self._chip)
@@ -135,13 +142,11 @@ class VirtualChip:
     def send(self, tx: ChipTx) -> Unsent | None:
         """Take it for its time; like the real one by the low 27 bits of the counter."""
         chip = self._running()
-        if not isinstance(tx.when, AtCounter | Immediately):
-            return Unsent(TxResult.GPS_UNLOCKED, "this radio has no pulse per second")
         request = DownlinkRequest(
             ref="",
             phy=tx.phy,
             receiver="virtual",
-            timing=tx.when,
+            timing=tx.when if isinstance(tx.when, AtCounter) else Immediately(),
             frequency_hz=tx.frequency_hz,
             modulation=tx.modulation,
             power_dbm_eirp=tx.power_dbm + ANTENNA_GAIN_DBI,
@@ -155,6 +160,8 @@ class VirtualChip:
         if isinstance(tx.when, AtCounter):
             ahead_us = tx.when.counter_us - chip.counter_us() - START_DELAY_US
             start_us += ahead_us % COMPARATOR_TURN_US
+        elif tx.when is OnPps.NEXT:
+            start_us = self._last_pulse_us() + PPS_US + START_DELAY_US
         self._pending = start_us, request
         return None
 
@@ -176,8 +183,12 @@ class VirtualChip:
         return self._running().counter_us()
 
     def pps_counter_us(self) -> int | None:
-        """None: there is no GPS in the simulated city."""
-        return None
+        """As with a GPS whose seconds begin with those of the wall clock, as those of `simulate gps` do."""
+        pulse_us, counter_us = self._last_pulse_us(), self._running().counter_us()
+        return (counter_us - self._at_us + pulse_us) % TURN_US if pulse_us > self._started_us else None
+
+    def _last_pulse_us(self) -> int:
+        return self._now_us() - (self._at_us - self._pulse_us) % PPS_US
 
     def temperature_c(self) -> float | None:
         """A mild day."""

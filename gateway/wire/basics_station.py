@@ -22,12 +22,13 @@ from gateway.lorawan.net_id import NET_ID_MAX, address_bits, dev_addr_in
 from gateway.model import DevEui, Fsk, Lora
 from gateway.wire.station_json import MalformedMessage, clean, load_object, mux_time, number, optional, text, whole
 from gateway.wire.station_names import dashed, id6, read_id6
-from gateway.wire.station_plan import ChannelPlan, read_plan
+from gateway.wire.station_plan import read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.model import GatewayEui, Modulation
+    from gateway.wire.channel_plan import ChannelPlan
 
 PROTOCOL: Final = 2
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -21,8 +22,10 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    PositionSource,
     TxResult,
 )
+from gateway.wire.channel_plan import ChannelPlan, PlannedChannel
 from gateway.wire.chirpstack_messages import (
     CONN_STATE,
     DOWNLINK_FRAME,
@@ -38,7 +41,7 @@ from gateway.wire.protobuf import Unreadable, decode, encode, from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import GatewayEui, Modulation, RadioFrame, Stamp
+    from gateway.model import GatewayEui, Modulation, Position, RadioFrame, Stamp
     from gateway.wire.protobuf import Message, Values
 
 LONGEST_COMMAND: Final = 64 << 10
@@ -49,6 +52,14 @@ MOST_ITEMS: Final = 8
 
 LONGEST_DELAY_US: Final = 512_000_000
 """What Concentratord takes. A delay of more than 71 minutes would turn the counter over and look like a short one."""
+
+MOST_CHANNELS: Final = 256
+"""Channels of a configuration: more than the 96 that a plan has, and far more than are heard."""
+
+LONGEST_VERSION: Final = 256
+"""Letters. ChirpStack's versions are hashes of sixteen digits."""
+
+HOUR_NS: Final = 3_600_000_000_000
 
 GPS_EPOCH_US: Final = 315_964_800_000_000  # 1980-01-06 in microseconds since 1970
 GPS_AHEAD_US: Final = 18_000_000  # leap seconds since then; the last one was at the end of 2016 (IERS Bulletin C 52)
@@ -143,7 +154,7 @@ def uplink(frame: RadioFrame, gateway_eui: GatewayEui, uplink_id: int, *, replay
     if gps_time_us is not None:
         rx_info["time_since_gps_epoch"] = gps_time_us * 1000
         if frame.gps_time_us is not None and frame.fine_time_ns is not None:
-            rx_info["fine_time_since_gps_epoch"] = gps_time_us // 1_000_000 * 1_000_000_000 + frame.fine_time_ns
+            rx_info["fine_time_since_gps_epoch"] = _fine_time_ns(gps_time_us, frame.fine_time_ns)
     if replayed:
         rx_info["metadata"] = {"buffered": "true"}
     return {
@@ -187,16 +198,11 @@ class Traffic:
     received_ok: int = 0
     downlinks: int = 0
     emitted: int = 0
-    received_by_frequency: dict[int, int] = field(default_factory=dict)
+    received_by_frequency: dict[int, int] = field(default_factory=dict)  # of those with a good checksum
     received_by_modulation: dict[Modulation, int] = field(default_factory=dict)
     emitted_by_frequency: dict[int, int] = field(default_factory=dict)
     emitted_by_modulation: dict[Modulation, int] = field(default_factory=dict)
     by_status: dict[str, int] = field(default_factory=dict)
-
-    def heard(self, frame: RadioFrame) -> None:
-        """Count a frame for this server; `received` is of all that the antenna heard."""
-        _count(self.received_by_frequency, frame.frequency_hz)
-        _count(self.received_by_modulation, frame.modulation)
 
     def sent(self, request: DownlinkRequest) -> None:
         """Count what was on the air."""
@@ -209,24 +215,59 @@ class Traffic:
         _count(self.by_status, status)
 
 
+def _fine_time_ns(gps_time_us: int, fine_time_ns: int) -> int:
+    """Nanoseconds of GPS: of all seconds that the pulse before may have begun, the one that fits the time known so far.
+
+    The two are of one moment and read at different places of the chip, so that at the turn of a second they may lie on
+    different sides of it.
+    """
+    seconds = (gps_time_us * 1000 - fine_time_ns + 500_000_000) // 1_000_000_000
+    return seconds * 1_000_000_000 + fine_time_ns
+
+
 def _count(counts: dict[Any, int], key: object) -> None:
     counts[key] = counts.get(key, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """Where the settings say that the antenna is."""
+class BandLoad:
+    """A sub-band that the law limits by time: what may be used of an hour there, and what is."""
 
-    latitude: float
-    longitude: float
-    altitude_m: float = 0.0
+    name: str
+    lowest_hz: int
+    highest_hz: int
+    limit_us: int
+    used_us: int
 
 
-def stats(traffic: Traffic, gateway_eui: GatewayEui, now: Stamp, location: Location | None = None) -> Values:
-    """A `GatewayStats`; without its time while nobody knows that."""
+@dataclass(frozen=True, slots=True)
+class DutyCycles:
+    """The transmitter before the law: each of its sub-bands within the hour that ends now."""
+
+    bands: tuple[BandLoad, ...]
+    is_etsi: bool = False  # whether the law is EN 300 220
+
+
+def stats(
+    traffic: Traffic,
+    gateway_eui: GatewayEui,
+    now: Stamp,
+    position: Position | None = None,
+    *,
+    config_version: str = "",
+    metadata: Mapping[str, str] = MappingProxyType({}),
+    duty_cycles: DutyCycles | None = None,
+) -> Values:
+    """A `GatewayStats`; without its time while nobody knows that.
+
+    `config_version` is that of the configuration in force. ChirpStack 4 reads it in the metadata (`uplink/stats.rs`),
+    so it stands there, too.
+    """
     values: Values = {
         "gateway_id": str(gateway_eui),
         "time": None if now.quality in UNDATED else now.utc_us * 1000,
+        "config_version": config_version,
+        "metadata": {**metadata, **({"config_version": config_version} if config_version else {})},
         "rx_packets_received": traffic.received,
         "rx_packets_received_ok": traffic.received_ok,
         "tx_packets_received": traffic.downlinks,
@@ -237,14 +278,39 @@ def stats(traffic: Traffic, gateway_eui: GatewayEui, now: Stamp, location: Locat
         "tx_packets_per_modulation": _per_modulation(traffic.emitted_by_modulation),
         "tx_packets_per_status": traffic.by_status,
     }
-    if location is not None:
-        values["location"] = {
-            "latitude": location.latitude,
-            "longitude": location.longitude,
-            "altitude": location.altitude_m,
-            "source": "CONFIG",
-        }
+    if position is not None:
+        values["location"] = location(position)
+    if duty_cycles is not None and duty_cycles.bands:
+        values["duty_cycle_stats"] = _duty_cycle_values(duty_cycles)
     return values
+
+
+def location(position: Position) -> Values:
+    """A `Location`."""
+    values: Values = {
+        "latitude": position.latitude,
+        "longitude": position.longitude,
+        "altitude": position.altitude_m or 0.0,
+        "source": "GPS" if position.source is PositionSource.GPS else "CONFIG",
+    }
+    if position.accuracy_m is not None:
+        values["accuracy"] = position.accuracy_m
+    return values
+
+
+def _duty_cycle_values(found: DutyCycles) -> Values:
+    bands = [
+        {
+            "name": band.name,
+            "frequency_min": band.lowest_hz,
+            "frequency_max": band.highest_hz,
+            "load_max": band.limit_us * 1000,
+            "load_tracked": band.used_us * 1000,
+        }
+        for band in found.bands
+    ]
+    regulation = "ETSI_EN_300_220" if found.is_etsi else "REGULATION_UNKNOWN"
+    return {"regulation": regulation, "window": HOUR_NS, "bands": bands}
 
 
 def _per_modulation(counts: Mapping[Modulation, int]) -> list[Values]:
@@ -388,20 +454,38 @@ class Configuration:
 
     gateway_id: str
     version: str
-    frequencies_hz: tuple[int, ...]
+    plan: ChannelPlan  # empty when it is about something else
     stats_interval_s: float | None = None
 
 
 def read_configuration(payload: bytes) -> Configuration:
-    """What a `command/config` says; Unreadable when it is none."""
+    """What a `command/config` says; Unreadable when it is none, or names what is no channel."""
     values = read(GATEWAY_CONFIGURATION, payload)
     interval_ns = values.get("stats_interval")
+    rows = values.get("channels", [])
+    if len(rows) > MOST_CHANNELS:
+        raise Unreadable(f"it has {len(rows)} channels")
+    if len(version := values.get("version", "")) > LONGEST_VERSION:
+        raise Unreadable(f"its version has {len(version)} letters")
     return Configuration(
         values.get("gateway_id", ""),
-        values.get("version", ""),
-        tuple(sorted({channel.get("frequency", 0) for channel in values.get("channels", [])})),
+        version,
+        ChannelPlan.of(_channel(row, number) for number, row in enumerate(rows)),
         None if interval_ns is None else interval_ns / 1e9,
     )
+
+
+def _channel(row: Values, number: int) -> PlannedChannel:
+    frequency_hz = row.get("frequency", 0)
+    if not 100_000_000 <= frequency_hz <= 3_000_000_000:
+        raise Unreadable(f"its channel {number} lies at {frequency_hz} Hz")
+    if "fsk_modulation_config" in row:
+        return PlannedChannel(frequency_hz, 125_000, range(0))
+    lora = row.get("lora_modulation_config", {})
+    factors, width_hz = lora.get("spreading_factors", []), lora.get("bandwidth", 0)
+    if width_hz not in {125_000, 250_000, 500_000} or not factors or not all(5 <= factor <= 12 for factor in factors):
+        raise Unreadable(f"its channel {number} has no modulation that a concentrator hears")
+    return PlannedChannel(frequency_hz, width_hz, range(min(factors), max(factors) + 1))
 
 
 __all__ = [  # with what the messages are called by
@@ -414,11 +498,12 @@ __all__ = [  # with what the messages are called by
     "OK",
     "STATUS_OF",
     "UPLINK_FRAME",
+    "BandLoad",
     "Configuration",
     "Context",
     "Downlink",
+    "DutyCycles",
     "Impossible",
-    "Location",
     "Marshaler",
     "Traffic",
     "Unreadable",

@@ -22,6 +22,7 @@ import orjson
 from gateway.lorawan.device_status import reported_status
 from gateway.lorawan.mac_commands import BATTERY_EXTERNAL, BATTERY_UNKNOWN
 from gateway.model import DevAddr, DevEui, DownlinkMoved, DownlinkRefused, DownlinkState, Joined, Removed
+from gateway.wire.chirpstack import location as location_values
 from gateway.wire.chirpstack import modulation_values
 from gateway.wire.chirpstack_messages import DOWNLINK_COMMAND, UPLINK_TX_INFO
 from gateway.wire.foreign_json import gps_time_us, is_dated, moment, profile_of, seconds, structure
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.lorawan.mac_commands import DevStatusAns
-    from gateway.model import GatewayEui, Happening, Modulation, QueuedDownlink, Reading, Record, Stamp
+    from gateway.model import GatewayEui, Happening, Modulation, Position, QueuedDownlink, Reading, Record, Stamp
     from gateway.regions.region import Region
-    from gateway.wire.chirpstack import Location
     from gateway.wire.mqtt_message import Whom
     from gateway.wire.privacy import Privacy
 
@@ -63,7 +63,7 @@ class ChirpstackWords:
         *,
         tenant: str = "default",
         topic_prefix: str = "",
-        location: Location | None = None,
+        location: Callable[[], Position | None] = lambda: None,
         privacy: Privacy = EVERYTHING,
     ) -> None:
         """`application` is its UUID or its name."""
@@ -72,7 +72,7 @@ class ChirpstackWords:
         self._prefix = topic_prefix
         self._privacy = privacy
         self._has_radio = "radio" in privacy.keys
-        self._location = None if location is None else _location_json(location, privacy)
+        self._location = location
         self.tenant_id = made_id("tenant", tenant)
         self.application_id = _as_uuid(application) or made_id("application", tenant, application)
         self._owner = {
@@ -188,8 +188,8 @@ class ChirpstackWords:
         gps_us = gps_time_us(heard)
         if gps_us is not None:
             info["timeSinceGpsEpoch"] = seconds(gps_us)
-        if self._location is not None:
-            info["location"] = self._location
+        if (position := self._location()) is not None:
+            info["location"] = _location_json(position, self._privacy)
         if reading.counter_us is not None:
             info["context"] = b64encode(reading.counter_us.to_bytes(4, "big")).decode()
         info["metadata"] = {
@@ -365,10 +365,10 @@ def _tx_info(frequency_hz: int, modulation: Modulation) -> dict[str, Any]:
     return to_json(UPLINK_TX_INFO, {"frequency": frequency_hz, "modulation": modulation_values(modulation)})
 
 
-def _location_json(location: Location, privacy: Privacy) -> dict[str, Any]:
-    latitude, longitude = privacy.coordinate(location.latitude), privacy.coordinate(location.longitude)
-    facts = {"latitude": latitude, "longitude": longitude, "altitude": location.altitude_m}
-    return {**{key: value for key, value in facts.items() if value}, "source": "CONFIG"}
+def _location_json(position: Position, privacy: Privacy) -> dict[str, Any]:
+    facts = location_values(position)
+    facts |= {name: privacy.coordinate(facts[name]) for name in ("latitude", "longitude")}
+    return {key: value for key, value in facts.items() if value}
 
 
 def _status_json(reading: Reading, about: Mapping[str, Any], status: DevStatusAns) -> dict[str, Any]:

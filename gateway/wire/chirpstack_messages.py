@@ -54,6 +54,7 @@ _LOCATION: Final = Message(
     Field("longitude", 2, Kind.DOUBLE),
     Field("altitude", 3, Kind.DOUBLE),
     Field("source", 4, Kind.ENUM, words=_words(("UNKNOWN", "GPS", "CONFIG"))),
+    Field("accuracy", 5, Kind.FLOAT),
 )
 
 # --- up -------------------------------------------------------------------------------------------------------------
@@ -83,6 +84,18 @@ UPLINK_FRAME: Final = Message(
 )
 
 _PER_MODULATION: Final = Message(Field("modulation", 1, Kind.MESSAGE, _MODULATION), Field("count", 2, Kind.UINT32))
+_DUTY_CYCLE_BAND: Final = Message(
+    Field("name", 1, Kind.STRING),
+    Field("frequency_min", 2, Kind.UINT32),
+    Field("frequency_max", 3, Kind.UINT32),
+    Field("load_max", 4, Kind.DURATION),
+    Field("load_tracked", 5, Kind.DURATION),
+)
+_DUTY_CYCLE_STATS: Final = Message(
+    Field("regulation", 1, Kind.ENUM, words=_words(("REGULATION_UNKNOWN", "ETSI_EN_300_220"))),
+    Field("window", 2, Kind.DURATION),
+    Field("bands", 3, Kind.MESSAGE, _DUTY_CYCLE_BAND, repeated=True),
+)
 GATEWAY_STATS: Final = Message(
     Field("time", 2, Kind.TIMESTAMP),
     Field("location", 3, Kind.MESSAGE, _LOCATION),
@@ -98,6 +111,7 @@ GATEWAY_STATS: Final = Message(
     Field("rx_packets_per_modulation", 15, Kind.MESSAGE, _PER_MODULATION, repeated=True),
     map_of("tx_packets_per_status", 16, Kind.STRING, Kind.UINT32),
     Field("gateway_id", 17, Kind.STRING),
+    Field("duty_cycle_stats", 18, Kind.MESSAGE, _DUTY_CYCLE_STATS),
 )
 CONN_STATE: Final = Message(
     Field("state", 2, Kind.ENUM, words=_words(("OFFLINE", "ONLINE"))), Field("gateway_id", 3, Kind.STRING)

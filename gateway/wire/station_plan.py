@@ -8,10 +8,10 @@ frequencies and data rates (`upchannels`), and leaves the rest to the gateway.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from gateway.model import Fsk, Lora
+from gateway.wire.channel_plan import ChannelPlan, PlannedChannel
 from gateway.wire.station_json import MalformedMessage
 
 if TYPE_CHECKING:
@@ -24,26 +24,6 @@ OFFSET_MAX_HZ: Final = 500_000
 """How far off a radio's centre a channel can lie: the SX1257 of a chip passes 1 MHz (SX1301 datasheet, 3.4)."""
 
 _CONFS: Final = ("sx1302_conf", "SX1302_conf", "sx1301_conf", "SX1301_conf", "SX130x_conf", "radio_conf")
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedChannel:
-    """One channel to hear on."""
-
-    frequency_hz: int
-    bandwidth_hz: int
-    spreading_factors: range  # empty: FSK
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelPlan:
-    """All of them, by frequency."""
-
-    channels: tuple[PlannedChannel, ...]
-
-    def hears(self, frequency_hz: int) -> bool:
-        """Whether one of the channels lies there."""
-        return any(abs(channel.frequency_hz - frequency_hz) * 2 < channel.bandwidth_hz for channel in self.channels)
 
 
 def read_plan(message: dict[str, Any], data_rates: Sequence[Lora | Fsk | None]) -> ChannelPlan:
@@ -59,7 +39,7 @@ def read_plan(message: dict[str, Any], data_rates: Sequence[Lora | Fsk | None]) 
         raise MalformedMessage("no channel is switched on")
     if len(found) > CHANNELS_MAX:
         raise MalformedMessage(f"{len(found)} channels, the concentrator hears {CHANNELS_MAX}")
-    return ChannelPlan(tuple(sorted(found, key=lambda channel: (channel.frequency_hz, channel.bandwidth_hz))))
+    return ChannelPlan.of(found)
 
 
 def _named_channels(rows: object, data_rates: Sequence[Lora | Fsk | None]) -> list[PlannedChannel]:

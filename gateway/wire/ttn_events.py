@@ -29,6 +29,7 @@ from gateway.model import (
     Joined,
     Lora,
     LrFhss,
+    PositionSource,
     Removed,
 )
 from gateway.radio.airtime import airtime_us
@@ -41,8 +42,7 @@ from gateway.wire.privacy import EVERYTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.model import Device, GatewayEui, Happening, JoinEui, Modulation, Reading, Record, Stamp
-    from gateway.wire.chirpstack import Location
+    from gateway.model import Device, GatewayEui, Happening, JoinEui, Modulation, Position, Reading, Record, Stamp
     from gateway.wire.mqtt_message import Whom
     from gateway.wire.privacy import Privacy
 
@@ -69,7 +69,7 @@ class TtnWords:
         *,
         tenant: str = "default",
         topic_prefix: str = "",
-        location: Location | None = None,
+        location: Callable[[], Position | None] = lambda: None,
         privacy: Privacy = EVERYTHING,
     ) -> None:
         """`application` and `tenant` are their ids."""
@@ -79,13 +79,20 @@ class TtnWords:
         self._devices = below(topic_prefix, f"v3/{application}@{tenant}/devices/")
         self._privacy = privacy
         self._has_radio = "radio" in privacy.keys
-        self._location: dict[str, Any] | None = None
-        if location is not None:
-            self._location = _location_json(
-                privacy.coordinate(location.latitude), privacy.coordinate(location.longitude)
-            )
-            if round(location.altitude_m):
-                self._location["altitude"] = round(location.altitude_m)
+        self._location = location
+
+    def _place(self) -> dict[str, Any] | None:
+        """Where the antenna stands, as far as these readers may know."""
+        position = self._location()
+        if position is None:
+            return None
+        latitude, longitude = (self._privacy.coordinate(one) for one in (position.latitude, position.longitude))
+        place = _location_json(latitude, longitude)
+        if position.source is PositionSource.GPS:
+            place["source"] = "SOURCE_GPS"
+        if altitude_m := round(position.altitude_m or 0):
+            place["altitude"] = altitude_m
+        return place
 
     # --- what the gateway tells
 
@@ -198,7 +205,7 @@ class TtnWords:
                 "rssi": rssi_dbm,
                 "channel_rssi": rssi_dbm,
                 "snr": None if reading.snr_db is None else _short(reading.snr_db),
-                "location": self._location,
+                "location": self._place(),
                 "channel_index": reading.channel,
                 "gps_time": received_at if gps_time_us(heard) is not None else None,
                 "received_at": received_at,

@@ -30,6 +30,8 @@ class StandIn:
             "dropped": 0,
         }
         self.clock: dict[str, Any] = {"quality": "ntp", "uncertainty_ms": 50}
+        self.gps: dict[str, Any] | None = None
+        self.position: dict[str, Any] | None = None
         self.store: dict[str, Any] = {"loss_window_ms": 1000, "quarantined": 0, "balance": 0, "max_bytes": 4 << 30}
         self.sinks = {
             name: {
@@ -62,6 +64,8 @@ class StandIn:
             "version": "0.1.0",
             "uptime_s": self.uptime_s,
             "clock": self.clock,
+            "gps": self.gps,
+            "position": self.position,
             "radio": {
                 **self.radio,
                 "heard": filtered + self.stored + self.radio["dropped"],

@@ -104,6 +104,23 @@ async def test_status_for_people_fits_a_phone(site):
     assert lines[-1] == "Balance  ok    0: every frame is accounted for"
 
 
+async def test_a_receiver_is_shown_with_its_evidence_its_cure_and_the_place(site):
+    view = city()
+    view.gps = {"state": "fix", "evidence": "fix 3D, 9 satellites, its time within 40 ns", "hint": ""}
+    view.position = {
+        "latitude": 43.61194, "longitude": 3.87723, "altitude_m": 57.2, "source": "gps", "accuracy_m": 2.5,
+    }  # fmt: skip
+    shown = "\n".join(page(view.status()))
+    assert "GPS      ok    Fix\n               Fix 3D, 9 satellites, its time within 40 ns" in shown
+    assert "at 43.61194°, 3.87723°, 57 m high, within 2 m" in shown
+    view.gps = {"state": "no fix", "evidence": "no fix for 12 min", "hint": "Check the antenna"}
+    view.position |= {"source": "settings", "altitude_m": None}
+    shown = "\n".join(page(view.status()))
+    assert "GPS      look  No fix\n               No fix for 12 min" in shown
+    assert "→ Check the antenna" in shown
+    assert "at 43.61194°, 3.87723°, by the settings" in shown
+
+
 @pytest.mark.parametrize(
     "answer", [{}, {"radio": None}, {**city().status(), "clock": None}, {**city().status(), "sinks": [{}]}]
 )

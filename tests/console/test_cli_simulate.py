@@ -95,3 +95,44 @@ def test_an_unknown_fault_and_a_taken_path_are_usage(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["simulate", "chip", "--pty", str(tmp_path / "file")]) == 2
     assert "gremlins" in capsys.readouterr().err
+
+
+def test_a_receiver_speaks_and_obeys(tmp_path):
+    serial = pytest.importorskip("serial", reason="pip install pyserial")
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "simulate",
+        "gps",
+        "--pty",
+        str(tmp_path / "gps"),
+        "--latitude",
+        "-33.5",
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as far:
+        try:
+            assert str(tmp_path / "gps") in far.stdout.readline()
+            with serial.Serial(str(tmp_path / "gps"), 9600, timeout=5) as line:
+                said = line.readline()
+                assert said.startswith(b"$GNRMC,")
+                assert b",3330.0" in said or b",3329.9" in said
+                far.stdin.write("fault no-fix\n")
+                far.stdin.flush()
+                while b",V," not in (said := line.readline()):
+                    assert said
+        finally:
+            far.send_signal(signal.SIGTERM)
+        assert far.wait(10) == 0
+    assert not (tmp_path / "gps").is_symlink()
+
+
+@pytest.mark.parametrize("more", [["--fault", "none"], ["--latitude", "91"]])
+def test_a_receiver_that_cannot_be_is_refused(tmp_path, more, capsys):
+    assert main(["simulate", "gps", "--pty", str(tmp_path / "gps"), "--for", "0.05", *more]) == 2
+    assert capsys.readouterr().err
+
+
+def test_a_receiver_stops_by_itself_when_asked(tmp_path, capfd):
+    assert main(["simulate", "gps", "--pty", str(tmp_path / "gps"), "--for", "0.05", "--fault", "silence"]) == 0
+    assert str(tmp_path / "gps") in capfd.readouterr().out

@@ -83,3 +83,11 @@ def test_a_way_that_loses_frames_is_worth_a_look_once_there_are_enough_of_them()
 def test_a_long_hint_is_not_cut():
     hint = "UDP does not say why. " + "Check this and that. " * 10
     assert judged(state="unreachable", hint=hint).steps[0].text == hint.strip()
+
+
+def test_a_server_whose_channels_are_not_heard_needs_a_look():
+    sentence = 'will not hear 865.1 MHz, which it wants: radio.channels = "region" (EU868)'
+    facts = {"channels": {"sentence": sentence}, "plan": {"law": "nodc not followed: the law of the region is kept"}}
+    assert judged(**facts).level is Level.LOOK
+    assert told(**facts) == {"channels": sentence, "law": "nodc not followed: the law of the region is kept"}
+    assert judged(channels={"sentence": ""}, plan=None).level is Level.GOOD

@@ -168,6 +168,7 @@ def hostile_city():
     }
     daemon.lns = [{"name": HOSTILE, "state": HOSTILE}]
     daemon.radio["evidence"] = daemon.clock["quality"] = HOSTILE
+    daemon.gps = {"state": HOSTILE, "evidence": HOSTILE, "hint": HOSTILE}
     daemon.refuse(HOSTILE)
     daemon.hear(
         HOSTILE,
@@ -486,3 +487,20 @@ async def test_the_minutes_are_counted_while_nobody_looks(daemon):
         await asyncio.sleep(2 * QUICK.sample_s)
         _, text = await get(console, "/")
         assert "<b>7 frames</b> in" in text
+
+
+async def test_gps_is_a_quiet_line_while_it_is_well_and_a_tile_with_its_cure_when_not(daemon):
+    daemon.gps = {"state": "fix", "evidence": "fix 3D, 9 satellites", "hint": ""}
+    daemon.position = {"latitude": 43.6, "longitude": 3.9, "altitude_m": 57.0, "source": "gps", "accuracy_m": 2.5}
+    async with opened(daemon) as console:
+        _, text = await get(console, "/")
+        assert "GPS: Fix 3D, 9 satellites, at 43.60000°, 3.90000°, 57 m high, within 2 m</p>" in text
+        assert "GPS: Fix</span>" in text
+        assert 'id="h-gps"' not in text
+        daemon.gps = {"state": "no fix", "evidence": "no fix for 12 min", "hint": "Check the antenna"}
+        _, text = await get(console, "/")
+        assert 'id="h-gps"' in text
+        assert "No fix for 12 min" in text
+        assert "Check the antenna" in text
+        daemon.gps = None
+        assert "GPS" not in (await get(console, "/"))[1]

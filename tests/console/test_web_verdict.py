@@ -4,6 +4,7 @@ import pytest
 
 from gateway.console import verdict
 from gateway.console.verdict import Level, Pace
+from gateway.gps.receiver import GpsState
 from gateway.model import TimeQuality
 from tests.console.stand_in import StandIn
 
@@ -157,6 +158,14 @@ def test_every_quality_of_the_clock_has_words(quality):
     found = verdict.clock({"quality": quality, "uncertainty_ms": 50})
     assert found.word != verdict.sentence(quality) or found.why
     assert (found.level is Level.GOOD) == (quality in {TimeQuality.GPS, TimeQuality.NTP, TimeQuality.CORRECTED})
+
+
+@pytest.mark.parametrize("state", GpsState)
+def test_every_state_of_a_receiver_has_a_word_and_only_a_fix_is_good(state):
+    found = verdict.gps({"state": str(state), "evidence": "no fix for 5 min", "hint": "Check the antenna"})
+    assert found.word in {word for _, word in verdict.GPS_WORDS.values()}
+    assert (found.level is Level.GOOD, found.steps == ()) == (state is GpsState.FIX, state is GpsState.FIX)
+    assert found.why == "No fix for 5 min"
 
 
 def test_a_clock_that_is_not_set_promises_no_precision():

@@ -37,7 +37,7 @@ def made(tmp_path):
     def make(text: str):
         path = tmp_path / "gateway.toml"
         path.write_text(f'[sink.city]\nbacklog_delay = "0s"\nbacklog_rate = 10000\n{text}', encoding="utf-8")
-        ((sink, manners),) = parts.sinks(load_for_run(path), GATEWAY_EUI)
+        ((sink, manners),) = parts.sinks(load_for_run(path), GATEWAY_EUI, lambda: None)
         return sink, manners
 
     return make

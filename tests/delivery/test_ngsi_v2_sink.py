@@ -110,7 +110,7 @@ def replace_name(record, name):
 
 
 async def test_the_gateway_itself_is_a_device_that_comes_and_goes(orion):
-    async with sink_at(orion, position=(3.87, 43.61)).connect() as link:
+    async with sink_at(orion, position=lambda: (3.87, 43.61)).connect() as link:
         await link.announce("status", {"state": "online", "version": "1.2.3", "radio": {"state": "listening"}})
         own = orion.entities.state(OWN)
         assert own["deviceState"]["value"] == "listening"

@@ -620,6 +620,23 @@ def test_a_fix_counts_from_the_moment_it_is_told():
     assert clock.stamp().quality is TimeQuality.GPS
 
 
+def test_what_ntp_says_can_be_asked_while_gps_is_believed():
+    machine = Machine()
+    clock = machine.clock()
+    assert clock.network() is None
+    machine.synchronise(max_error_us=20_000)
+    machine.wait(5)
+    clock.gps_time(machine.true_us, 1, machine.monotonic_us)
+    assert clock.stamp().quality is TimeQuality.GPS
+    by_ntp = clock.network()
+    assert (by_ntp.quality, by_ntp.monotonic_us) == (TimeQuality.NTP, clock.stamp().monotonic_us)
+    assert abs(by_ntp.utc_us - machine.true_us) <= by_ntp.uncertainty_ms * 1000 < 60_000
+    machine.lose_ntp()
+    machine.wait(5)
+    assert clock.stamp()
+    assert clock.network() is None
+
+
 def test_gps_tells_the_time_on_a_machine_at_1970_and_dates_what_was_heard_before():
     machine = Machine()
     machine.wait(60)

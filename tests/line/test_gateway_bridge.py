@@ -25,14 +25,30 @@ TOPIC = "gateway/0016c001ff10a235"
 DOWN = bytes.fromhex("60040302018003000a")
 
 
+BACKENDS = {
+    "semtech_udp": '[backend.semtech_udp]\nudp_bind="127.0.0.1:{port}"\n',
+    "basic_station": (
+        '[backend.basic_station]\nbind="127.0.0.1:{port}"\nregion="EU868"\n'
+        "frequency_min=863000000\nfrequency_max=870000000\n"
+        "[[backend.basic_station.concentrators]]\n"
+        "[backend.basic_station.concentrators.multi_sf]\nfrequencies={channels}\n"
+    ),
+}
+
+
 @contextmanager
-def bridge(folder, broker):
-    """A bridge between a UDP port of its own and the broker."""
+def bridge(folder, broker, backend="semtech_udp", prefix="", channels=()):
+    """A bridge between a port of its own and the broker; the region's prefix has a slash at its end."""
     port = free_udp_port()
     settings = folder / "bridge.toml"
+    gateway = f"{prefix}gateway/{{{{ .GatewayID }}}}"
     settings.write_text(
-        f'[backend]\ntype="semtech_udp"\n[backend.semtech_udp]\nudp_bind="127.0.0.1:{port}"\n'
-        f'[integration]\nmarshaler="json"\n[integration.mqtt.auth]\ntype="generic"\n'
+        f'[backend]\ntype="{backend}"\n{BACKENDS[backend].format(port=port, channels=list(channels))}'
+        f'[integration]\nmarshaler="json"\n[integration.mqtt]\n'
+        f'event_topic_template="{gateway}/event/{{{{ .EventType }}}}"\n'
+        f'state_topic_template="{gateway}/state/{{{{ .StateType }}}}"\n'
+        f'command_topic_template="{gateway}/command/#"\n'
+        f'[integration.mqtt.auth]\ntype="generic"\n'
         f'[integration.mqtt.auth.generic]\nservers=["tcp://127.0.0.1:{broker.port}"]\n'
     )
     assert BRIDGE is not None

@@ -32,7 +32,7 @@ class DownForwarder(PacketForwarder):
         super().__init__(port)
         self._down = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._down.connect(("127.0.0.1", port))
-        self._down.settimeout(10)
+        self._down.settimeout(60)
         self.pull()
 
     def pull(self) -> None:
@@ -42,7 +42,7 @@ class DownForwarder(PacketForwarder):
     def hear(self, phy: bytes, *, counter_us: int, **fields: object) -> None:
         self.push(phy, tmst=counter_us, **fields)
 
-    def downlink(self, error: str = "NONE", within_s: float = 10) -> dict:
+    def downlink(self, error: str = "NONE", within_s: float = 60) -> dict:
         """The next downlink, answered with this word."""
         self._down.settimeout(within_s)
         datagram = self._down.recv(2000)

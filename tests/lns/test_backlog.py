@@ -102,13 +102,14 @@ class Roof:
 
     def __init__(self, peer: Peer, shelf: Shelf, wishes: Filter = Filter(), pace: Pace = FAST) -> None:  # noqa: B008
         self.us = 1_000_000
+        self.boot_id = "boot"
         self.quality = TimeQuality.NTP
         self.shelf = shelf
         self.peer = peer
         self.server = WithHistory(peer, wishes, shelf, self.now, pace)
 
     def now(self) -> Stamp:
-        return Stamp(1_795_000_000_000_000 + self.us, self.quality, 5, "boot", self.us)
+        return Stamp(1_795_000_000_000_000 + self.us, self.quality, 5, self.boot_id, self.us)
 
     def hear(self, phy: bytes, *, kept: bool = True) -> RadioFrame:
         self.us += 1_000_000
@@ -154,6 +155,54 @@ async def test_what_waits_for_the_disk_for_long_is_waited_for():
         roof.shelf.complete = True
         await roof.all_is_well()
     assert roof.peer.arrived == [data(1, f_cnt) for f_cnt in (1, 2, 3)]
+
+
+def counters(phys: list[bytes]) -> list[int]:
+    return [struct.unpack_from("<H", phy, 6)[0] for phy in phys]
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_the_last_copy_of_a_frame_does_not_come_after_the_next_frame(is_connected, monkeypatch):
+    """A confirmed uplink that is sent once more, while the first copy is history and the second is fresh."""
+    monkeypatch.setattr(backlog, "CALM_S", 0.001)
+    roof = Roof(Peer(is_connected=is_connected), Shelf(), pace=replace(FAST, settled_s=15))
+    async with roof.running():
+        roof.hear(data(1, 87))
+        roof.us += 11_000_000
+        roof.hear(data(1, 87))
+        roof.us += 5_000_000
+        roof.peer.is_connected = True
+        await asyncio.sleep(0.05)  # the store is looked through many times
+        roof.hear(data(1, 88))
+        roof.us += 20_000_000
+        await roof.all_is_well()
+        await asyncio.sleep(0.05)
+    found = counters(roof.peer.arrived)
+    assert set(found) == {87, 88}
+    assert found == sorted(found)
+
+
+async def test_after_a_restart_too_the_next_frame_waits_for_the_last_copy(monkeypatch):
+    monkeypatch.setattr(backlog, "AT_ONCE", 1)
+    peer, shelf = Peer(is_connected=False), Shelf()
+    before = Roof(peer, shelf)
+    before.hear(data(1, 87))
+    for f_cnt in range(20):
+        before.hear(data(2, f_cnt))
+    before.hear(data(1, 87))
+    roof = Roof(peer, shelf)
+    roof.us, roof.boot_id = 1_000_000, "next"
+    async with roof.running():
+        peer.is_connected = True
+        while data(1, 87) not in peer.history:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        roof.hear(data(1, 88))
+        await roof.all_is_well()
+    found = counters([phy for phy in peer.arrived if phy[1] == 1])
+    assert set(found) == {87, 88}
+    assert found == sorted(found)
 
 
 async def test_what_was_missed_goes_first_and_then_the_device_is_live_again():

@@ -76,7 +76,7 @@ async def at_once(_: float) -> None:
 
 @asynccontextmanager
 async def station(server: StationServer, antenna: Antenna | None = None, **options):
-    tune = {"tune": options.pop("tune")} if "tune" in options else {}
+    tune = {"listening": options.pop("listening")} if "listening" in options else {}
     settings = BasicsStationSettings("city", server.url, **options)
     city = BasicsStation(
         settings, (antenna or Antenna()).carry, now, Reception(lambda: "roof"), EUI, sleep=at_once, **tune
@@ -382,9 +382,41 @@ async def test_a_plan_this_gateway_has_no_hardware_for_is_refused_on_the_wire():
 
 async def test_a_plan_the_radio_cannot_be_set_to_is_refused_on_the_wire():
     server = StationServer(CONFIG)
-    async with server.open(), station(server, tune=lambda plan: f"{len(plan.channels)} are too many") as city:
+    async with server.open(), station(server, listening=OneChannel()) as city:
         assert "9 are too many" in (await server.hear("alarm"))["text"]
         await until(lambda: city.facts()["state"] == "refused")
+
+
+class OneChannel:
+    """A radio that can follow this server, and hears one channel at most."""
+
+    leads = True
+
+    def ask(self, plan, version=""):
+        return f"{len(plan.channels)} are too many" if len(plan.channels) > 1 else None
+
+    def version(self):
+        return ""
+
+    def facts(self):
+        return {"sentence": "its channels cannot be heard"}
+
+
+async def test_what_it_says_of_the_law_can_only_tighten_it(caplog):
+    server = StationServer(CONFIG | {"nodc": True, "nocca": True, "max_eirp": 14.0})
+    async with server.open(), station(server) as city:
+        await until(lambda: city.facts()["state"] == "connected")
+        law = city.facts()["plan"]["law"]
+    assert "nocca, nodc not followed: the law of the region is kept" in law
+    assert "at most 14 dBm EIRP, as the server says" in law
+    assert "not followed, the law here is kept" in caplog.text
+
+
+async def test_a_power_beyond_the_law_allows_nothing_more():
+    server = StationServer(CONFIG | {"max_eirp": 40.0})
+    async with server.open(), station(server) as city:
+        await until(lambda: city.facts()["state"] == "connected")
+        assert "the law of each sub-band allows no more" in city.facts()["plan"]["law"]
 
 
 # --- whom it does not reach, and why ---

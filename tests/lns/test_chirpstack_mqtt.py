@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from brokers import HOST, Collector
 
 from gateway.lines.dialing import Unreachable
 from gateway.lns.chirpstack_mqtt import ChirpstackMqttServer, ChirpstackMqttSettings
+from gateway.lns.server import Listening, Reception
 from gateway.model import (
     AtCounter,
     Crc,
     GatewayEui,
     Immediately,
     Lora,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -34,8 +38,9 @@ from gateway.wire.chirpstack import (
     EXEC_RESPONSE,
     GATEWAY_STATS,
     UPLINK_FRAME,
+    BandLoad,
     Context,
-    Location,
+    DutyCycles,
     Marshaler,
     read,
 )
@@ -43,11 +48,12 @@ from gateway.wire.chirpstack_messages import DOWNLINK_FRAME, GATEWAY_CONFIGURATI
 from gateway.wire.protobuf import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from brokers import Heard, Mosquitto
 
     from gateway.model import DownlinkRequest
+    from gateway.wire.channel_plan import ChannelPlan
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")
 
@@ -95,11 +101,27 @@ class Radio:
         return Outcome(TxReport(way.ref, result), may_be_heard=heard)
 
 
-@dataclass
-class Ears:
-    heard: int = 0
-    good: int = 0
-    receiver: str | None = "sx1302"
+class Follower:
+    """A radio that follows this server, and can hear all but one channel."""
+
+    leads = True
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ChannelPlan, str]] = []
+        self.in_force = ""
+
+    def ask(self, plan: ChannelPlan, version: str = "") -> str | None:
+        self.asked.append((plan, version))
+        if plan.hears(863_100_000):
+            return "863.1 MHz is too far from the others"
+        self.in_force = version
+        return None
+
+    def version(self) -> str:
+        return self.in_force
+
+    def facts(self) -> dict[str, Any]:
+        return {"followed": True, "version": self.in_force}
 
 
 @dataclass
@@ -109,7 +131,7 @@ class Gateway:
     server: ChirpstackMqttServer
     clock: Clock
     radio: Radio
-    ears: Ears
+    ears: Reception
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     def hear(self, **change: Any) -> int:
@@ -118,9 +140,9 @@ class Gateway:
         frame = RadioFrame(
             PHY, self.clock(), 868_100_000, Lora(7, 125_000), -87, 9.5, 2, 1, number, Crc.OK, "0016c001ff10a235"
         )
-        self.ears.heard += 1
-        self.ears.good += 1
-        self.server.forward(replace(frame, **change))
+        frame = replace(frame, **change)
+        self.ears.count(frame)
+        self.server.forward(frame)
         return number
 
     async def until(self, **facts: Any) -> dict[str, Any]:
@@ -131,10 +153,18 @@ class Gateway:
         return now
 
 
-def gateway_at(broker: Mosquitto, radio: Radio | None = None, **options: Any) -> Gateway:
-    clock, radio, ears = Clock(), radio or Radio(), Ears()
+def gateway_at(
+    broker: Mosquitto,
+    radio: Radio | None = None,
+    listening: Listening | None = None,
+    airtime: Callable[[], DutyCycles | None] = lambda: None,
+    place: Position | None = None,
+    **options: Any,
+) -> Gateway:
+    clock, radio, ears = Clock(), radio or Radio(), Reception(lambda: "sx1302", lambda: place)
     settings = ChirpstackMqttSettings("city", broker.url, EUI, **options)
-    return Gateway(ChirpstackMqttServer(settings, radio.carry, clock, ears), clock, radio, ears)
+    server = ChirpstackMqttServer(settings, radio.carry, clock, ears, listening=listening, airtime=airtime)
+    return Gateway(server, clock, radio, ears)
 
 
 @contextlib.asynccontextmanager
@@ -218,13 +248,14 @@ async def test_damaged_frames_stay_here(mosquitto):
 
 
 async def test_statistics_count_since_the_last_ones(mosquitto):
-    where = Location(52.5, 13.25, 40)
-    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), stats_interval_s=0.3, location=where)
+    where = Position(52.5, 13.25, 40, PositionSource.GPS, 2.5)
+    gateway = gateway_at(mosquitto, Radio((TxResult.TOO_LATE, TxResult.SENT)), place=where, stats_interval_s=0.3)
     async with Collector(mosquitto) as city, running(gateway):
         await city.until(lambda heard: of(heard, "event/stats"))
         for _ in range(3):
             gateway.hear()
-        gateway.ears.heard += 2  # damaged ones
+        for _ in range(2):
+            gateway.hear(crc=Crc.BAD)
         await command(mosquitto, "down", downlink(item(1), item(2)))
         await city.until(lambda heard: of(heard, "event/ack"))
         done = len(of(city.heard, "event/stats"))
@@ -234,7 +265,13 @@ async def test_statistics_count_since_the_last_ones(mosquitto):
     assert total == dict(zip(_COUNTED, (5, 3, 1, 1), strict=True))
     assert sum(each.get("rx_packets_per_frequency", {}).get(868_100_000, 0) for each in told) == 3
     assert [each["tx_packets_per_status"] for each in told if "tx_packets_per_status" in each] == [{"OK": 1}]
-    assert told[-1]["location"] == {"latitude": 52.5, "longitude": 13.25, "altitude": 40.0, "source": "CONFIG"}
+    assert told[-1]["location"] == {
+        "latitude": 52.5,
+        "longitude": 13.25,
+        "altitude": 40.0,
+        "source": "GPS",
+        "accuracy": 2.5,
+    }
     assert told[-1]["time"] == 1_795_428_000_000_000_000
 
 
@@ -310,7 +347,7 @@ async def test_commands_that_cannot_be_obeyed_cost_nothing_but_themselves(mosqui
         await command(mosquitto, "down", downlink(item(1), gateway_id="0000000000000000"))
         await command(mosquitto, "reboot", b"now")
         await command(mosquitto, "exec", encode(EXEC_REQUEST, {"gateway_id": str(EUI), "command": "rm", "exec_id": 3}))
-        channels = [{"frequency": 868_100_000}, {"frequency": 868_300_000}]
+        channels = [lora(868_100_000), lora(868_300_000)]
         wish = {"gateway_id": str(EUI), "version": "1a2b", "channels": channels}
         await command(mosquitto, "config", encode(GATEWAY_CONFIGURATION, wish))
         facts = await gateway.until(configuration="1a2b")
@@ -322,6 +359,97 @@ async def test_commands_that_cannot_be_obeyed_cost_nothing_but_themselves(mosqui
     [denied] = of(heard, "event/exec")
     assert read(EXEC_RESPONSE, denied)["exec_id"] == 3
     assert "runs none" in caplog.text
+
+
+def lora(frequency_hz: int, bandwidth_hz: int = 125_000, factors: Sequence[int] = range(7, 13)) -> dict[str, Any]:
+    """A channel of a configuration, as ChirpStack 4.20 writes it."""
+    modulation = {"bandwidth": bandwidth_hz, "spreading_factors": list(factors)}
+    return {"frequency": frequency_hz, "lora_modulation_config": modulation}
+
+
+def configuration(version: str, *channels: dict[str, Any], stats_interval_s: int = 30) -> bytes:
+    wish = {"gateway_id": str(EUI), "version": version, "channels": list(channels)}
+    return encode(GATEWAY_CONFIGURATION, wish | {"stats_interval": stats_interval_s * 10**9})
+
+
+async def test_a_configuration_is_followed_and_its_version_told(mosquitto, caplog):
+    radio = Follower()
+    gateway = gateway_at(mosquitto, listening=radio, stats_interval_s=0.2)
+    caplog.set_level("INFO", "gateway.lns.chirpstack_mqtt")
+    async with Collector(mosquitto) as city, running(gateway):
+        first = read(GATEWAY_STATS, of(await city.until(lambda heard: of(heard, "event/stats")), "event/stats")[0])
+        assert "config_version" not in first
+        # ChirpStack 4.20 sends its channels to what calls itself a Concentratord only (chirpstack/src/uplink/stats.rs).
+        assert first["metadata"] == {"concentratord_version": "lorawan-edge-gateway"}
+        wish = configuration("8a2f", lora(868_100_000), lora(868_300_000, 250_000, [7]), stats_interval_s=1)
+        for _ in range(3):
+            await command(mosquitto, "config", wish)
+        await gateway.until(configuration="8a2f", stats_interval_s=1.0, channels={"followed": True, "version": "8a2f"})
+        heard = await city.until(lambda heard: b"8a2f" in of(heard, "event/stats")[-1])
+    last = read(GATEWAY_STATS, of(heard, "event/stats")[-1])
+    assert last["config_version"] == last["metadata"]["config_version"] == "8a2f"
+    plan, _ = radio.asked[0]
+    assert [str(channel) for channel in plan.channels] == ["868.1", "868.3 (SF7, 250 kHz)"]
+    assert caplog.text.count("wants heard") == 1  # however often it comes
+
+
+async def test_a_configuration_the_radio_cannot_follow_is_counted_and_not_told_as_followed(mosquitto):
+    gateway = gateway_at(mosquitto, listening=Follower(), stats_interval_s=0.2)
+    async with Collector(mosquitto) as city, running(gateway):
+        await gateway.until(state="connected")
+        await command(mosquitto, "config", configuration("far", lora(863_100_000), stats_interval_s=1))
+        await gateway.until(refused={"configuration": 1})
+        done = len(of(city.heard, "event/stats"))
+        heard = await city.until(lambda heard: len(of(heard, "event/stats")) > done)
+    assert "config_version" not in read(GATEWAY_STATS, of(heard, "event/stats")[-1])
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        {"frequency": 868_100_000},  # without a modulation
+        lora(0),
+        lora(868_100_000, 125_000, []),
+        lora(868_100_000, 125_000, [4]),
+        lora(868_100_000, 62_500),
+    ],
+)
+async def test_a_configuration_with_what_is_no_channel_is_refused_whole(mosquitto, channel):
+    radio = Follower()
+    async with running(gateway_at(mosquitto, listening=radio)) as gateway:
+        await gateway.until(state="connected")
+        await command(mosquitto, "config", configuration("odd", lora(868_300_000), channel))
+        await gateway.until(refused={"unreadable": 1})
+    assert radio.asked == []
+
+
+async def test_statistics_say_what_the_law_has_left(mosquitto):
+    load = DutyCycles((BandLoad("M", 868_000_000, 868_600_000, 36_000_000, 1_482_000),), is_etsi=True)
+    async with Collector(mosquitto) as city, running(gateway_at(mosquitto, airtime=lambda: load)):
+        heard = await city.until(lambda heard: of(heard, "event/stats"))
+    told = read(GATEWAY_STATS, of(heard, "event/stats")[0])["duty_cycle_stats"]
+    assert told["regulation"] == "ETSI_EN_300_220"
+    assert told["bands"][0]["load_tracked"] == 1_482_000_000
+
+
+async def test_statistics_count_all_that_the_antenna_hears_by_frequency_and_data_rate(mosquitto):
+    gateway = gateway_at(mosquitto, stats_interval_s=0.3)
+    async with Collector(mosquitto) as city, running(gateway):
+        await city.until(lambda heard: of(heard, "event/stats"))
+        gateway.hear()
+        gateway.hear(frequency_hz=868_300_000)
+        gateway.hear(frequency_hz=868_300_000, modulation=Lora(12, 125_000))
+        gateway.hear(frequency_hz=868_500_000, crc=Crc.BAD)
+        done = len(of(city.heard, "event/stats"))
+        heard = await city.until(lambda heard: len(of(heard, "event/stats")) > done + 1)
+    told = [read(GATEWAY_STATS, payload) for payload in of(heard, "event/stats")]
+    by_frequency = sum((Counter(each.get("rx_packets_per_frequency", {})) for each in told), Counter())
+    assert by_frequency == {868_100_000: 1, 868_300_000: 2}
+    factors: Counter[int] = Counter()
+    for each in told:
+        for row in each.get("rx_packets_per_modulation", []):
+            factors[row["modulation"]["lora"]["spreading_factor"]] += row["count"]
+    assert factors == {7: 2, 12: 1}
 
 
 async def test_a_server_may_be_forbidden_to_send(mosquitto):
@@ -442,4 +570,4 @@ async def test_certificates_of_both_sides(make_mosquitto, authority):
 
 def test_settings_that_contradict_themselves_are_refused():
     with pytest.raises(ValueError, match="mqtts"):
-        ChirpstackMqttServer(ChirpstackMqttSettings("city", "http://lns", EUI), Radio().carry, Clock(), Ears())
+        ChirpstackMqttServer(ChirpstackMqttSettings("city", "http://lns", EUI), Radio().carry, Clock(), Reception())

@@ -27,6 +27,8 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -141,12 +143,11 @@ async def test_what_servers_cannot_read_costs_no_neighbour(modulation):
 
 
 async def test_a_status_tells_true_counters_since_the_last_one():
-    reception, radio = Reception(), Radio()
+    where = Position(43.6, 3.9, 52.4, PositionSource.GPS, 2.5)
+    reception, radio = Reception(position=lambda: where), Radio()
     async with (
         UdpNetworkServer() as far,
-        connected(
-            far.port, radio, reception=reception, stat_interval_s=0.3, latitude=43.6, longitude=3.9, altitude_m=52.4
-        ) as server,
+        connected(far.port, radio, reception=reception, stat_interval_s=0.3) as server,
     ):
         await until(lambda: far.pulled)
         for heard in (frame(), frame(crc=Crc.BAD), frame()):

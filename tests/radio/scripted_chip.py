@@ -21,6 +21,9 @@ from gateway.radio.chip import ChipTrouble, Examination, RawFrame, TroubleKind, 
 
 TURN = 1 << 32
 
+FORBIDDEN_HZ = 863_100_000  # it does not start with this channel, and says so
+FATAL_HZ = 863_300_000  # it dies of this one
+
 
 def now_us():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
@@ -46,6 +49,7 @@ class ScriptedChip:
             always = number.endswith("!")
             self._faults[call, int(number.rstrip("!") or 1)] = what, always, entry
         self._calls = Counter()
+        self._pps_us = options.get("pps_us")
         self._begun_us = now_us()
         self._frozen_us = None
         self._emission = None
@@ -124,7 +128,12 @@ class ScriptedChip:
     # the chip
 
     def start(self, plan):
-        self._do("start", plan.region)
+        self._plan = plan
+        self._do("start", ",".join(str(channel.frequency_hz) for channel in plan.channels))
+        if any(channel.frequency_hz == FORBIDDEN_HZ for channel in plan.channels):
+            raise ChipTrouble(TroubleKind.BAD_PLAN, "the board has no filter for 863.1 MHz")
+        if any(channel.frequency_hz == FATAL_HZ for channel in plan.channels):
+            os.abort()
         self._begun_us = now_us()
         self._frozen_us = None
         self._emission = None
@@ -172,7 +181,11 @@ class ScriptedChip:
         return self._counter() if self._frozen_us is None else self._frozen_us
 
     def pps_counter_us(self):
-        return None
+        """The counter at the last pulse; pulses come when this clock shows whole seconds, and `pps_us` more."""
+        if self._pps_us is None:
+            return None
+        at_us = (now_us() - self._pps_us) // 1_000_000 * 1_000_000 + self._pps_us
+        return (at_us - self._begun_us) % TURN if at_us > self._begun_us else None
 
     def temperature_c(self):
         return 31.5

@@ -26,7 +26,7 @@ from gateway.wire.semtech_udp import Datagram, PullData, PullResp, PushData, TxA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WAIT_S = 5  # nothing here takes so long; what does is broken
+WAIT_S = 60  # nothing here takes so long; what does is broken
 
 RXPK = {
     "tmst": 3512348611,

@@ -221,8 +221,8 @@ class Story:
             await asyncio.gather(*duties, return_exceptions=True)
             self.heard = [(frame.heard, frame.phy) for frame, _ in home.seen.refusals if frame.crc is Crc.OK]
             self.readings = home.seen.readings
-            self.books, _ = await home.store.durable_books()
-            self.taken_frames = home.line.taken
+        # Closed: what was heard last is through, and what is only counted is written, too.
+        self.books, self.taken_frames = home.store.books(), home.line.taken
         moving.cancel()
 
     async def _until(self, at_s):

@@ -84,6 +84,7 @@ def test_any_channels_give_a_region_that_has_them_or_none(channels, service_hz):
         ("as923_3", ("AS923-3", None)),
         ("AS923_4", ("AS923-4", None)),
         ("ism2400", None),
+        ("us915_8", None),  # its channels 64 to 71 are wide ones
         ("us915_9", None),
         ("eu868_1", None),
         ("city", None),

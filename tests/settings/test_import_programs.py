@@ -61,7 +61,9 @@ def test_the_chip_itself_changes_over_with_its_board_bus_and_antenna():
         "spi": "/dev/spidev0.0",
         "antenna_gain_dbi": 3.0,
     }
+    assert found.values["gps", "device"] == "/dev/ttyS0"
     lost = {problem.key for problem in found.left_out}
+    assert "gateway_conf.gps_tty_path" not in lost
     assert {"SX130x_conf.radio_0", "SX130x_conf.chan_Lora_std", "SX130x_conf.clksrc"} <= lost
     assert not lost & {"SX130x_conf", "SX130x_conf.chan_FSK", "SX130x_conf.lorawan_public", "SX130x_conf.com_path"}
 

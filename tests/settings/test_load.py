@@ -255,6 +255,17 @@ MISTAKES = [
     ("store.max_size = 4", "1 store.max_size", "not a size"),
     ('store.max_size = "1kB"', "1 store.max_size", "at least 1MiB"),
     ('store.when_full = "stop"', "1 store.when_full", "one of keep-newest, keep-oldest"),
+    # [gps]
+    ('gps.device = "ttyAMA0"', "1 gps.device", '"/dev/ttyAMA0", "gpsd://localhost:2947" or "board"'),
+    ('gps.device = "gpsd://"', "1 gps.device", "a receiver is"),
+    ('gps.device = "gpsd://h:99999"', "1 gps.device", "a port is a number from 1 to 65535"),
+    ('gps.device = "gpsd://[::1]:0"', "1 gps.device", "a port is a number from 1 to 65535"),
+    ('gps.device = "board"', "1 gps.device", "radio.board names none"),
+    ('gps.device = "board"\nradio = { type = "libloragw", board = "emb-lr1302" }', "1 gps.device", "no receiver"),
+    ('gps = { device = "/dev/ttyS0", baud = 300 }', "1 gps.baud", "between 1200 and 921600"),
+    ('gps = { device = "/dev/ttyS0", protocol = "sirf" }', "1 gps.protocol", "one of nmea, ublox"),
+    ('gps = { device = "gpsd://h", baud = 9600 }', "1 gps.baud", "gpsd speaks to the receiver"),
+    ("gps.baud = 9600", "1 gps.baud", "stands without device"),
     # [radio]
     ('radio = { type = "sx1301", board = "rak2287" }', "1 radio.type", 'did you mean "sx1302"?'),
     ("radio.type = 1", "1 radio.type", "one of virtual, packet-forwarder"),
@@ -276,6 +287,30 @@ MISTAKES = [
     ('radio = { type = "sx1302", board = "rak2287", spi = "/dev/a", usb = "/dev/b" }', "1 radio.usb", "both set"),
     ('radio = { type = "sx1302", board = "rak2287", reset = "17" }', "1 radio.reset", "label of its GPIO chip"),
     ('radio = { type = "sx1302", board = "rak2287", library = "/x" }', "1 radio.library", "belongs to type libloragw"),
+    (
+        'gateway.region = "CN470-20A"\nradio = { type = "libloragw", board = "rak2287", block = 12 }',
+        "2 radio.block",
+        "CN470-20A has 8 blocks",
+    ),
+    ('radio = { type = "libloragw", board = "rak2287", channels = "city" }', "1 radio.channels", "no [lns.NAME] here"),
+    (
+        ('radio = { type = "libloragw", board = "rak2287", channels = "city" }\n'
+        'lns.city = { type = "semtech-udp", server = "lns.example.org:1700" }'),
+        "1 radio.channels",
+        "never says what is to be heard",
+    ),
+    (
+        ('radio = { type = "packet-forwarder", channels = "city" }\n'
+        'lns.city = { type = "chirpstack-mqtt", server = "mqtt://lns.example.org" }'),
+        "1 radio.channels",
+        "in the configuration of the packet forwarder",
+    ),
+    (
+        ('radio = { channels = "city" }\n'
+        'lns.city = { type = "chirpstack-mqtt", server = "mqtt://lns.example.org" }'),
+        "1 radio.channels",
+        "process = true only",
+    ),
     ('radio = { type = "libloragw", board = "rak2287", block = 13 }', "1 radio.block", "between 1 and 12"),
     ('gateway.region = "US915"\nradio = { type = "libloragw", board = "wm1302" }', "2 radio.block", "block of eight"),
     ("radio.process = true\nradio.speed = 2", "2 radio.speed", "has to be 1 in a process"),
@@ -473,6 +508,9 @@ def test_what_is_right_beside_a_wrong_type_is_checked_as_the_type_that_was_meant
         '[sink.s]\ntype = "mqtt"\nurl = "mqtt://h"\nusername = "u"',
         '[sink.a]\ntype = "mqtt"\nurl = "mqtt://h"\n[sink.b]\ntype = "mqtt"\nurl = "mqtt://h"',
         'radio = { type = "sx1302", usb = "/dev/ttyACM0" }',
+        'gps.device = "board"\nradio = { type = "libloragw", board = "rak2287" }',
+        'gps = { device = "/dev/ttyUSB0", baud = 38400, protocol = "ublox" }',
+        'gps.device = "gpsd://[::1]"',
         'store.keep_delivered = "0s"',
     ],
 )

@@ -15,6 +15,7 @@ from gateway.radio.chip_radio import ChipRadio, ChipSetting
 from gateway.radio.counter import TURN_US
 from gateway.radio.transmitters import Transmitters
 from gateway.regions.eu868 import EU868
+from gateway.simulator.chip import START_DELAY_US
 from gateway.simulator.real_time import DRIVER, VirtualChip, open_chip, options_for
 from gateway.simulator.scenario_file import load_scenario
 
@@ -93,8 +94,29 @@ def test_what_is_aborted_before_its_start_never_goes_out(chip, clock):
     assert chip._chip.health().sent == 0
 
 
+def test_the_counter_is_noted_at_each_pulse_and_a_beacon_starts_with_one(clock):
+    chip = VirtualChip(load_scenario(CITY), seed=3, clock_us=clock, wall_us=lambda: 1_795_428_000_250_000)
+    chip.start(PLAN)  # a quarter of a second after a pulse
+    assert chip.pps_counter_us() is None
+    run(chip, clock, 0.7)
+    assert chip.pps_counter_us() is None
+    run(chip, clock, 0.1)
+    assert chip.pps_counter_us() == 750_000
+    run(chip, clock, 30)
+    assert chip.pps_counter_us() == 30_750_000
+    begun = []
+    put = chip._air.put
+    chip._air.put = lambda one: (begun.append(one) if one.inverted else None, put(one))
+    assert chip.send(answer(0, when=OnPps.NEXT)) is None
+    assert chip.tx_status() is TxState.SCHEDULED
+    run(chip, clock, 2)
+    assert [one.start_us for one in begun] == [31_750_000 + START_DELAY_US]
+    chip.start(PLAN)
+    run(chip, clock, 1)
+    assert 0 < chip.pps_counter_us() < 1_000_000
+
+
 def test_it_refuses_what_the_real_one_refuses(chip):
-    assert chip.send(answer(0, when=OnPps.NEXT)).result is TxResult.GPS_UNLOCKED
     assert chip.send(answer(0, frequency_hz=915_000_000)).result is TxResult.TX_FREQ
     assert chip.send(answer(0, power_dbm=40.0)).result is TxResult.TX_POWER
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import (
@@ -19,6 +20,8 @@ from gateway.model import (
     Immediately,
     Lora,
     LrFhss,
+    Position,
+    PositionSource,
     RadioFrame,
     Stamp,
     TimeQuality,
@@ -30,9 +33,10 @@ from gateway.wire.chirpstack import (
     GATEWAY_STATS,
     STATUS_OF,
     UPLINK_FRAME,
+    BandLoad,
     Context,
+    DutyCycles,
     Impossible,
-    Location,
     Marshaler,
     Traffic,
     Unreadable,
@@ -58,6 +62,12 @@ STATS = (
     "120608be9d90d8061a1d090000000000404a40110000000000802a401900000000000044402002280330023802400162080888cccf9e0310"
     "016a0808a0cff89d031003720e0a0a1a0808c8d007100c280110017a0e0a0a1a0808c8d0071007280110038201060a024f4b100182010c0a"
     "08544f4f5f4c41544510018a011030303136633030316631353030383132"
+)
+LAWFUL_STATS = (
+    "120608be9d90d806220431613262522f0a15636f6e63656e747261746f72645f76657273696f6e12166c6f726177616e2d656467652d6761"
+    "7465776179203152160a0e636f6e6669675f76657273696f6e1204316132628a01103030313663303031663135303038313292013e080112"
+    "0308901c1a1d0a014d1080c2f29d0318c091979e03220208242a0808011080f9eae5011a160a015010c0fbc79e0318d09cd79e03220308e8"
+    "022a00"
 )
 DOWN = (
     "18d2092a310a0960040302018000000a1a2408a0cff89d0310101a0c1a0a08c8d007100720012801320612040a0208013a04d15a2fc32a31"
@@ -183,6 +193,19 @@ def test_a_frame_from_the_backlog_is_marked_and_so_is_its_answer():
     assert Context.read(rx_info["context"], "") == Context(0xD15A2FC3, "0016c001ff10a235", replayed=True)
 
 
+@pytest.mark.parametrize(
+    ("gps_us", "fine_ns", "told_ns"),
+    [
+        (1_479_463_218_123_456, 123_456_789, 1_479_463_218_123_456_789),
+        (1_479_463_219_000_000, 999_999_300, 1_479_463_218_999_999_300),  # a microsecond past the turn, and before it
+        (1_479_463_218_999_999, 200, 1_479_463_219_000_000_200),
+    ],
+)
+def test_a_fine_time_is_of_the_second_that_fits_it(gps_us, fine_ns, told_ns):
+    rx_info = uplink(replace(FRAME, gps_time_us=gps_us, fine_time_ns=fine_ns), EUI, 1)["rx_info"]
+    assert rx_info["fine_time_since_gps_epoch"] == told_ns
+
+
 def test_a_frame_from_the_backlog_has_gps_time_or_does_not_go():
     # The pair of times is that of test_an_uplink_in_json_is_what_the_mapping_says: 18 leap seconds apart.
     without = replace(FRAME, gps_time_us=None, fine_time_ns=None)
@@ -219,15 +242,38 @@ def test_a_context_comes_back_as_it_went(counter_us, receiver):
 
 
 def test_statistics_are_what_generated_code_writes():
-    traffic = Traffic(received=3, received_ok=2, downlinks=2, by_status={"OK": 1, "TOO_LATE": 1})
-    for _ in range(3):
-        traffic.heard(FRAME)
+    traffic = Traffic(
+        received=3,
+        received_ok=2,
+        downlinks=2,
+        by_status={"OK": 1, "TOO_LATE": 1},
+        received_by_frequency={FRAME.frequency_hz: 3},
+        received_by_modulation={FRAME.modulation: 3},
+    )
     rx2 = DownlinkRequest("", b"", "", Immediately(), 869_525_000, Lora(12, 125_000, "4/5"), 27)
     traffic.sent(rx2)
     now = Stamp(1_795_428_030_000_000, TimeQuality.NTP, 1, "boot", 77)
-    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Location(52.5, 13.25, 40))) == STATS
+    assert written(GATEWAY_STATS, stats(traffic, EUI, now, Position(52.5, 13.25, 40, PositionSource.SETTINGS))) == STATS
     undated = stats(traffic, EUI, replace(now, quality=TimeQuality.UNSYNCED))
     assert "time" not in decode(GATEWAY_STATS, encode(GATEWAY_STATS, undated))
+
+
+def test_statistics_of_the_law_and_the_configuration_are_what_generated_code_writes():
+    bands = (
+        BandLoad("M", 868_000_000, 868_600_000, 36_000_000, 1_482_000),
+        BandLoad("P", 869_400_000, 869_650_000, 360_000_000, 0),
+    )
+    now = Stamp(1_795_428_030_000_000, TimeQuality.NTP, 1, "boot", 77)
+    said = stats(
+        Traffic(),
+        EUI,
+        now,
+        config_version="1a2b",
+        metadata={"concentratord_version": "lorawan-edge-gateway 1"},
+        duty_cycles=DutyCycles(bands, is_etsi=True),
+    )
+    assert read(GATEWAY_STATS, encode(GATEWAY_STATS, said)) == read(GATEWAY_STATS, bytes.fromhex(LAWFUL_STATS))
+    assert len(encode(GATEWAY_STATS, said)) == len(LAWFUL_STATS) // 2
 
 
 def test_states_and_acknowledgements_are_what_generated_code_writes():
@@ -336,7 +382,11 @@ def test_what_is_no_downlink_is_refused(payload):
 def test_a_configuration_is_read():
     configuration = read_configuration(bytes.fromhex(CONFIGURATION))
     assert configuration.version == "1a2b"
-    assert configuration.frequencies_hz == (868_100_000, 868_300_000, 868_800_000)
+    assert [str(channel) for channel in configuration.plan.channels] == [
+        "868.1",
+        "868.3",
+        "868.8 (FSK)",
+    ]
     assert configuration.stats_interval_s == 30
     packed = decode(GATEWAY_CONFIGURATION, bytes.fromhex(CONFIGURATION))
     assert packed["channels"][0]["lora_modulation_config"]["spreading_factors"] == [7, 8, 9, 10, 11, 12]
@@ -386,3 +436,47 @@ def test_json_of_any_shape_is_a_downlink_or_refused(facts):
         assert str(error)  # noqa: PT017
     else:
         assert downlink.items
+
+
+_CHANNELS = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 1 << 33) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "channels",
+                    "frequency",
+                    "loraModulationConfig",
+                    "fskModulationConfig",
+                    "spreadingFactors",
+                    "bandwidth",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(
+    _CHANNELS.map(lambda channels: orjson.dumps({"gatewayId": "0016c001f1500812", "channels": [channels]}))
+    | st.builds(
+        lambda at, octets: bytes.fromhex(CONFIGURATION)[:at] + octets + bytes.fromhex(CONFIGURATION)[at + 2 :],
+        st.integers(0, len(CONFIGURATION) // 2),
+        st.binary(max_size=4),
+    )
+)
+def test_any_configuration_is_a_plan_or_refused(payload):
+    try:
+        found = read_configuration(payload)
+    except Unreadable as error:
+        assert str(error)  # noqa: PT017
+        return
+    for channel in found.plan.channels:
+        assert 100_000_000 <= channel.frequency_hz <= 3_000_000_000
+        assert channel.bandwidth_hz in {125_000, 250_000, 500_000}
+        assert all(5 <= factor <= 12 for factor in channel.spreading_factors)

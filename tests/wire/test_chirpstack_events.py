@@ -25,12 +25,13 @@ from gateway.model import (
     Lora,
     LrFhss,
     Measurement,
+    Position,
+    PositionSource,
     Record,
     Removed,
     TimeQuality,
 )
 from gateway.regions import region_named
-from gateway.wire.chirpstack import Location
 from gateway.wire.chirpstack_events import ChirpstackWords, frame_uuid, made_id, read_command
 from gateway.wire.own_downlink import DownlinkAsked, NoDownlink, read_downlink
 from gateway.wire.privacy import Privacy
@@ -178,7 +179,7 @@ def test_a_time_that_is_not_known_is_no_gateway_time():
 
 
 def test_what_waited_is_marked_and_where_the_gateway_stands_is_said():
-    event = events(record(late=True), location=Location(52.5, 13.25, 0.0))["up"]
+    event = events(record(late=True), location=lambda: Position(52.5, 13.25, 0.0, PositionSource.SETTINGS))["up"]
     assert event["rxInfo"][0]["metadata"]["buffered"] == "true"
     assert event["rxInfo"][0]["location"] == {"latitude": 52.5, "longitude": 13.25, "source": "CONFIG"}
 

@@ -107,7 +107,7 @@ def _plain(value):
     return value
 
 
-_NOTHING = (0, "", b"", [], "CR_UNDEFINED", "NO_CRC", "OFFLINE", "IGNORED", "UNKNOWN", False)
+_NOTHING = (0, "", b"", [], "CR_UNDEFINED", "NO_CRC", "OFFLINE", "IGNORED", "UNKNOWN", "REGULATION_UNKNOWN", False)
 
 
 def test_every_word_of_every_enum_is_theirs():

@@ -16,13 +16,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from gateway.model import Decoded, DevAddr, DownlinkRefused, DownlinkState, Joined, Measurement, Record
+from gateway.model import (
+    Decoded,
+    DevAddr,
+    DownlinkRefused,
+    DownlinkState,
+    Joined,
+    Measurement,
+    Position,
+    PositionSource,
+    Record,
+)
 from gateway.regions import region_named
-from gateway.wire.chirpstack import Location
 from gateway.wire.chirpstack_events import ChirpstackWords
 from gateway.wire.ttn_events import TtnWords
 
-PLACE = Location(52.5, 13.25, 40.0)
+PLACE = lambda: Position(52.5, 13.25, 40.0, PositionSource.SETTINGS)  # noqa: E731 - asked each time
 CHIRPSTACK = ChirpstackWords(GATEWAY_EUI, region_named("EU868"), "wells", location=PLACE)
 TTN = TtnWords(GATEWAY_EUI, "wells", location=PLACE)
 STATUS = record(

@@ -24,12 +24,13 @@ from gateway.model import (
     Joined,
     LrFhss,
     Measurement,
+    Position,
+    PositionSource,
     Record,
     Removed,
     TimeQuality,
     frame_id,
 )
-from gateway.wire.chirpstack import Location
 from gateway.wire.own_downlink import DownlinkAsked, NoDownlink, read_downlink
 from gateway.wire.privacy import Privacy
 from gateway.wire.ttn_events import MOST_DOWNLINKS, TtnWords, device_id_of, read_downlinks
@@ -158,11 +159,20 @@ def test_a_time_that_is_not_known_is_no_time_of_the_gateway():
 
 def test_where_gateway_and_device_stand_and_that_a_message_waited():
     tags = {"latitude": "43.6", "longitude": "0", "kind": "glass"}
-    uplink = up(record(late=True, tags=tags), location=Location(52.5, 13.25, 40.4))["uplink_message"]
+    uplink = up(record(late=True, tags=tags), location=lambda: Position(52.5, 13.25, 40.4, PositionSource.SETTINGS))[
+        "uplink_message"
+    ]
     assert uplink["locations"] == {"user": {"latitude": 43.6, "source": "SOURCE_REGISTRY"}}
     (rx,) = uplink["rx_metadata"]
     assert rx["location"] == {"latitude": 52.5, "longitude": 13.25, "altitude": 40, "source": "SOURCE_REGISTRY"}
     assert rx["advanced"]["buffered"] is True
+
+
+def test_a_place_that_gps_found_says_so():
+    found = iter((None, Position(52.5, 13.25, None, PositionSource.GPS, 2.5)))
+    told = [up(record(), location=lambda: next(found)) for _ in range(2)]  # the receiver needs a while
+    places = [one["uplink_message"]["rx_metadata"][0].get("location") for one in told]
+    assert places == [None, {"latitude": 52.5, "longitude": 13.25, "source": "SOURCE_GPS"}]
 
 
 @pytest.mark.parametrize("latitude", ["north", "91", "nan", ""])

@@ -12,9 +12,19 @@ from foreign_samples import DEVICE, FRAME, GATEWAY_EUI, HEARD, moved, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.model import Decoded, DevAddr, DevEui, DownlinkRefused, DownlinkState, Joined, Measurement, Removed
+from gateway.model import (
+    Decoded,
+    DevAddr,
+    DevEui,
+    DownlinkRefused,
+    DownlinkState,
+    Joined,
+    Measurement,
+    Position,
+    PositionSource,
+    Removed,
+)
 from gateway.regions.eu868 import EU868
-from gateway.wire.chirpstack import Location
 from gateway.wire.chirpstack_events import ChirpstackWords, frame_uuid
 from gateway.wire.home_assistant import HomeAssistant
 from gateway.wire.own_topics import OwnWords
@@ -23,7 +33,7 @@ from gateway.wire.pseudonym import Pseudonyms
 from gateway.wire.ttn_events import TtnWords
 
 NAMES = Pseudonyms(b"a key for this test")
-PLACE = Location(52.512345, 13.256789, 40.0)
+PLACE = lambda: Position(52.512345, 13.256789, 40.0, PositionSource.SETTINGS)  # noqa: E731 - asked each time
 PAYLOAD = bytes.fromhex("c0ffee11ca5a")
 TAGS = {"latitude": "43.611912", "longitude": "3.877234", "street": "Rue des Lilas", "area": "Beaux-Arts"}
 KEPT = record(

@@ -72,6 +72,8 @@ def import_files(files: Iterable[ForeignFile], wishes: Wishes) -> Imported:
     for one in found.hardware:
         settle_channels(draft, one)
     settle_radio(draft, found)
+    if "station" in kinds.files:
+        _follow(draft)
     _rest(draft, [*kinds.read, *home, *kinds.pins])
     _advise(draft)
     return draft.finish()
@@ -98,6 +100,18 @@ def _rest(draft: Draft, keys: Sequence[Key]) -> None:
         if key.value in ("", None) or (isinstance(key.value, list | dict) and not key.value):
             draft.take(key)
         draft.leave(key, "is not known to this importer")
+
+
+def _follow(draft: Draft) -> None:
+    """A station hears what its server tells it; where we drive the chip ourselves, that goes on."""
+    servers = [
+        str(path[1])
+        for path, value in draft.values.items()
+        if path[0] == "lns" and path[-1] == "type" and value == "basics-station"
+    ]
+    if len(servers) == 1 and draft.get("radio", "type") in {"libloragw", "sx1302"}:
+        draft.values["radio", "channels"] = servers[0]
+        draft.notes.append(f"radio.channels: the radio follows lns.{servers[0]}, as Basics Station did")
 
 
 def _advise(draft: Draft) -> None:

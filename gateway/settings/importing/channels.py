@@ -89,6 +89,6 @@ def named_by_chirpstack(name: str) -> tuple[str, int | None] | None:
     plan = REGIONS.get(region)
     if plan is None or (tail and not (tail.isascii() and tail.isdigit() and len(tail) < 3)):
         return None
-    if tail and (not plan.fixed_plan or int(tail) >= len(plan.channels) // BLOCK):
+    if tail and int(tail) >= len(plan.blocks):
         return None
     return region, int(tail) if tail else None

@@ -288,10 +288,7 @@ def _prefix(key: Key | None, default: str, name: str, draft: Draft) -> None:
         return
     draft.values["lns", name, "topic_prefix"] = text
     draft.take(key, ("lns", name, "topic_prefix"))
-    named = named_by_chirpstack(text)
-    if named is not None and draft.get("gateway", "region") is None and draft.wishes.region is None:
-        draft.values["gateway", "region"] = named[0]
-        draft.notes.append(f"gateway.region is {named[0]}, by the topic prefix {text}; --region says otherwise")
+    _region_of(text, draft)
 
 
 def _bridge_topics(sheet: Sheet, name: str, draft: Draft) -> None:
@@ -319,10 +316,19 @@ def _prefix_of_template(key: Key, prefix: str, name: str, draft: Draft) -> None:
     if before is None and not prefix.startswith("$"):
         draft.values["lns", name, "topic_prefix"] = prefix
     draft.take(key, ("lns", name, "topic_prefix"))
+    _region_of(prefix, draft)
+
+
+def _region_of(prefix: str, draft: Draft) -> None:
+    """A prefix such as us915_1 names the region, and which eight channels of it."""
     named = named_by_chirpstack(prefix)
-    if named is not None and draft.get("gateway", "region") is None and draft.wishes.region is None:
+    if named is None:
+        return
+    if draft.get("gateway", "region") is None and draft.wishes.region is None:
         draft.values["gateway", "region"] = named[0]
         draft.notes.append(f"gateway.region is {named[0]}, by the topic prefix {prefix}; --region says otherwise")
+    if named[1] is not None and draft.get("gateway", "region") == named[0] and draft.get("radio", "block") is None:
+        draft.values["radio", "block"] = named[1] + 1
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------

@@ -90,7 +90,12 @@ def settle_channels(draft: Draft, hardware: Hardware) -> None:
         draft.notes.append(f"gateway.region: {plan.region}, but {others} has these channels, too; --region decides")
     _extra_channels(draft, plan, keys)
     if plan.sub_band is not None:
-        draft.notes.append(f"the concentrator listened on {plan}: devices that join here are not told to stay on those")
+        draft.values["radio", "block"] = plan.sub_band + 1
+    elif REGIONS[plan.region].fixed_plan:
+        draft.notes.append(
+            f"{keys[0].file}: the concentrator listened across two blocks of eight channels of {plan.region}, this "
+            "gateway hears one: set radio.block"
+        )
 
 
 def _extra_channels(draft: Draft, plan: ChannelPlan, keys: Sequence[Key]) -> None:
@@ -230,6 +235,8 @@ def _leave_rest(draft: Draft, hardware: Hardware, why: str, *, each: bool = Fals
             draft.take(key)  # switched off there, and not done here
         elif key is not None and each and "beacon" in str(key):
             draft.leave(key, "cannot be taken over: class B beacons are not sent")
+        elif key is not None and each and key.path[-1] == "gps_tty_path":
+            draft.read(key, ("gps", "device"), _device)
         elif key is not None and each and key is not hardware.model:
             draft.leave(key, "has no counterpart in the settings")
         else:

@@ -33,8 +33,8 @@ _NOT_HERE = {
     "log_rotate": "is about Station's own log: ours goes to the journal",
     "log_size": "is about Station's own log: ours goes to the journal",
     "radio_init": "is a script that resets the concentrator: boards bring their reset, radio.reset names the pin",
-    "gps": "cannot be taken over: no GPS receiver is read here; gateway.latitude and longitude say where it stands",
-    "pps": "cannot be taken over: no GPS receiver is read here",
+    "gps": "is not taken over: gps.device names the receiver where this gateway has the concentrator",
+    "pps": "has no place here: a pulse on the concentrator is noticed by itself",
     "web_dir": "is about Station's own pages: console.listen has ours",
     "web_port": "is about Station's own pages: console.listen has ours",
 }

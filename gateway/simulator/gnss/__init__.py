@@ -1,0 +1,1 @@
+"""A receiver of GPS and its sisters that is not there, on a pseudo-terminal."""
