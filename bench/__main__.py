@@ -12,6 +12,7 @@ from bench import (
     backlog,
     chip,
     codecs,
+    erasing,
     gps,
     line,
     lns,
@@ -23,7 +24,7 @@ from bench import (
     store,
     trace,
     words,
-)
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ def main() -> int:
         "codecs": lambda _: codecs.run(),
         "line": lambda chosen: line.run(chosen.frames),
         "store": lambda chosen: store.run(chosen.records),
+        "erasing": lambda chosen: erasing.run(chosen.backlog),
         "drain": lambda chosen: backlog.run(chosen.backlog),
         "trace": lambda _: trace.run(),
         "sinks": lambda chosen: sinks.run(chosen.backlog),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.delivery.drain import Manners
+    from gateway.forgetting import Forgetting
     from gateway.serving.desk import DownlinkDesk
     from gateway.store.cursors import Range
     from gateway.store.store import Store
@@ -46,9 +47,11 @@ class Control:
         network: Callable[[], Network],
         renew_codecs: Callable[[], Awaitable[None]],
         desk: DownlinkDesk,
+        forgetting: Forgetting,
     ) -> None:
         """`network` makes one that remembers no frames; `renew_codecs` reads the catalogue anew."""
         self._desk = desk
+        self._forgetting = forgetting
         self._store = store
         self._manners = manners
         self._decoder = decoder
@@ -80,6 +83,8 @@ class Control:
                 return [downlink_json(entry) for entry in self._desk.queue.listed(_dev_eui(facts))]
             case "downlink-cancel":
                 return await self._cancel(facts)
+            case "forget":
+                return await self._forget(facts, told)
         raise UsageError(f"this gateway knows no order {name!r}", hint="are command and daemon of one version?")
 
     def _sink(self, facts: Mapping[str, Any]) -> str:
@@ -160,6 +165,14 @@ class Control:
             await self._renew_codecs()
             look = SecondLook(self._store, self._network(), self._decoder, span, everything=everything, told=told)
             return {**await look.run(), "took_s": round(time.monotonic() - began_s, 1)}
+
+    async def _forget(self, facts: Mapping[str, Any], told: Told) -> dict[str, Any]:
+        dev_eui = _dev_eui(facts)
+        if dev_eui is None:
+            raise UsageError("which device is to be forgotten?")
+        if facts.get("dry_run"):
+            return await self._forgetting.look(dev_eui, told)
+        return await self._forgetting.forget(dev_eui, told)
 
     # --- downlinks
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.delivery.drain import Drain
+    from gateway.model import DevEui
     from gateway.store.cursors import Loss
     from gateway.store.store import Store
 
@@ -81,6 +82,11 @@ class Custody:
                     self._file.morning = None
                 await asyncio.sleep(LOOK_S)
 
+    async def forget(self, dev_eui: DevEui) -> None:
+        """Leave a device out of the balances of the last days, and of the book of this morning."""
+        self._file.forget(str(dev_eui))
+        await asyncio.to_thread(self._file.save)
+
     async def _turn_the_page(self) -> None:
         now_us = self._trusted_utc_us()
         day = "" if now_us is None else day_of(now_us)
@@ -114,11 +120,11 @@ class Custody:
 
     def _figures(self, sink: str) -> dict[str, int]:
         progress = self._store.progress(sink)
-        return {name: getattr(progress, name) for name in ("acknowledged", "given_up", "skipped", "resent")}
+        return {name: getattr(progress, name) for name in ("acknowledged", "given_up", "skipped", "erased", "resent")}
 
     async def _balance(self, morning: Books, evening: Books) -> dict[str, Any]:
         before, after = morning.tally, evening.tally
-        day = {name: after[name] - before[name] for name in ("heard", "stored", "reread")}
+        day = {name: after[name] - before.get(name, 0) for name in ("heard", "stored", "reread", "erased")}
         filtered, dropped = (_difference(after[name], before[name]) for name in ("filtered", "dropped"))
         return {
             "gateway_eui": str(self._store.gateway_eui),
@@ -190,7 +196,7 @@ def _losses(losses: Sequence[Loss], before: Mapping[str, int]) -> dict[str, Any]
     named = [
         {
             "sink": loss.sink,
-            "dev_eui": loss.dev_eui.hex(),
+            "dev_eui": loss.dev_eui.hex() or None,  # None: of devices that were erased since
             "reason": loss.reason,
             "records": records,
             "first_f_cnt": loss.first_f_cnt,

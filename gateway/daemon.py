@@ -22,8 +22,11 @@ from gateway.console.web import application, serve_tcp, serve_unix
 from gateway.control import Control
 from gateway.custody import Custody
 from gateway.decoding.sandbox import Decoder
+from gateway.delivery.command_door import CommandDoor
 from gateway.delivery.drain import Drain
+from gateway.delivery.sink import CommandedSink
 from gateway.errors import DiskTrouble
+from gateway.forgetting import Forgetting
 from gateway.history import KeptFrames
 from gateway.host.anchors import remembered_dating
 from gateway.host.clock import Clock
@@ -40,6 +43,7 @@ from gateway.serving.queue import DownlinkQueue
 from gateway.serving.side import NetworkSide, only_receiver
 from gateway.status import GatewayView
 from gateway.store.airtime_file import AirtimeFile
+from gateway.store.custody_file import CustodyFile
 from gateway.store.owner import Ownership, can_be_written, memory_folder
 from gateway.store.store import Store
 from gateway.tuning.plan_file import PlanFile
@@ -47,14 +51,18 @@ from gateway.tuning.tuner import Tuner
 from gateway.uplink import UplinkLine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from gateway.console.web import Listener
     from gateway.decoding.catalogue import Catalogue
+    from gateway.delivery.command_door import Doorkeeper
+    from gateway.delivery.sink import Sink
+    from gateway.forgetting import Memory
     from gateway.gps.watch import Gps
     from gateway.host.time_sources import TimeSources
     from gateway.journal import Onlooker
-    from gateway.model import GatewayEui
+    from gateway.model import DevEui, GatewayEui
     from gateway.radio.concentrator import Concentrator
     from gateway.serving.plan import NetworkPlan
     from gateway.settings import Settings
@@ -113,29 +121,23 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
         side = _network_side(settings, eui, store, radio, decoder, clock, tuner, view.trace)
         await side.load()
         line = UplinkLine(radio, Network(region_named(settings.gateway.region)), store, decoder, view)
-        drains = [
-            Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
-            for sink, manners in parts.sinks(settings, eui, gps.position)
-            if store.subscribe(sink.name, manners.takes)
-        ]
-        for drain in drains:
-            store.tell(drain.name, drain.stir)
-        side.mailbox.open(*drains)
+        drains = _drains(settings, eui, store, side, view, clock, gps)
         tuner.attend(radio, partial(_retuned, settings, tuner, plans, side))
         forwarding = _connect(line, settings, eui, store, radio, gps, side, clock, tuner, view.trace)
-        control = _control(settings, eui, store, decoder, side.desk)
+        custody, forgetting = _books(settings, store, drains, [side, view, *drains], clock)
+        control = _control(settings, eui, store, decoder, side.desk, forgetting)
         view.watch(line, drains, side, decoder, forwarding, tuner)
         antenna = await opened.enter_async_context(AsyncExitStack())
         await antenna.enter_async_context(radio)
-        page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
-        await opened.enter_async_context(await serve_unix(application(view, orders=control), store.folder))
+        page = await _open_doors(opened, settings, store.folder, view, control, drains, side.desk, clock)
         beside = [
             store.keep_house(partial(_trusted_utc_us, clock)),
             clock.keep(store.date_back),
             airtime.keep(),
             plans.keep(lambda: tuner.followed),
             gps.run(),
-            Custody(store, drains, partial(_trusted_utc_us, clock)).keep(),
+            custody.keep(),
+            forgetting.go_on(),
             _book_drops(radio, store),
             _feed_watchdog(notifier, line),
         ]
@@ -154,6 +156,7 @@ async def serve(settings: Settings, company: Company | None = None, time_sources
             notifier.stopping()
             log.info("stopping: the radio first, then what it has heard, then the destinations")
             _give_up_after(STOP_WITHIN_S)
+            await forgetting.stop()
             await side.stop()
             await _fall_silent(antenna, store, hearing)
             await _last_deliveries(store, drains)
@@ -177,8 +180,91 @@ async def at_rest(settings: Settings) -> AsyncIterator[Control]:
         queue = DownlinkQueue(store, clock.stamp, told=lambda _: None, stirred=lambda _: None)
         await queue.load()
         desk = DownlinkDesk(queue, decoder, store.device, region, clock.stamp, answers=answers)
-        yield _control(settings, eui, store, decoder, desk)
+        sinks, custody = partial(_sinks, settings, eui), partial(_forget_balances, store.folder)
+        forgetting = _forgetting(settings, store, sinks, custody, [queue])
+        try:
+            yield _control(settings, eui, store, decoder, desk, forgetting)
+        finally:
+            await forgetting.stop()
         await queue.look_after()
+
+
+def _books(
+    settings: Settings, store: Store, drains: Sequence[Drain], memories: Sequence[Memory], clock: Clock
+) -> tuple[Custody, Forgetting]:
+    """The balance of each day, and what erases a device from it and from everything else."""
+    custody = Custody(store, drains, partial(_trusted_utc_us, clock))
+    forgetting = _forgetting(settings, store, lambda: [drain.sink for drain in drains], custody.forget, memories)
+    return custody, forgetting
+
+
+def _forgetting(
+    settings: Settings,
+    store: Store,
+    sinks: Callable[[], Sequence[Sink]],
+    custody: Callable[[DevEui], Awaitable[None]],
+    memories: Sequence[Memory],
+) -> Forgetting:
+    return Forgetting(store, sinks, partial(parts.known_as, settings), custody, memories)
+
+
+def _sinks(settings: Settings, eui: GatewayEui) -> Sequence[Sink]:
+    return [sink for sink, _ in parts.sinks(settings, eui, _nowhere)]
+
+
+def _nowhere() -> None:
+    """Where a gateway is that does not run does not matter."""
+
+
+async def _forget_balances(folder: Path, dev_eui: DevEui) -> None:
+    """Leave a device out of the balances of a gateway that does not run."""
+    file = CustodyFile(folder)
+    await asyncio.to_thread(file.load)
+    if file.morning is not None or file.days:
+        file.forget(str(dev_eui))
+        await asyncio.to_thread(file.save)
+
+
+def _drains(
+    settings: Settings, eui: GatewayEui, store: Store, side: NetworkSide, view: GatewayView, clock: Clock, gps: Gps
+) -> Sequence[Drain]:
+    """A loop for each destination, told when somebody else changes what it is to get."""
+    drains = [
+        Drain(store, sink, manners, now=clock.stamp, facts=view.announcement, asked=side.mailbox.take)
+        for sink, manners in parts.sinks(settings, eui, gps.position)
+        if store.subscribe(sink.name, manners.takes)
+    ]
+    for drain in drains:
+        store.tell(drain.name, drain.stir)
+    side.mailbox.open(*drains)
+    return drains
+
+
+async def _open_doors(
+    opened: AsyncExitStack,
+    settings: Settings,
+    folder: Path,
+    view: GatewayView,
+    control: Control,
+    drains: Sequence[Drain],
+    desk: DownlinkDesk,
+    clock: Clock,
+) -> Listener:
+    """Where people look, where commands ask, and where platforms ask for downlinks, if they may; the first of them."""
+    page = await opened.enter_async_context(await serve_tcp(application(view), str(settings.console.listen)))
+    await opened.enter_async_context(await serve_unix(application(view, orders=control), folder))
+    keepers: dict[str, Doorkeeper] = {}
+    for drain in drains:
+        if isinstance(drain.sink, CommandedSink):
+            drain.sink.obey(desk, clock.stamp)
+            if (keeper := drain.sink.doorkeeper()) is not None:
+                keepers[drain.name] = keeper
+    if settings.commands.listen is not None and keepers:
+        address, files = settings.commands.listen, parts.door_files(settings)
+        door = CommandDoor(keepers, desk, clock.stamp)
+        await opened.enter_async_context(door.open(address.host, address.port, *files))
+        log.info("commands of %s are taken at %s", ", ".join(keepers), address)
+    return page
 
 
 def _antenna(
@@ -275,12 +361,14 @@ def _connect(
     return forwarding
 
 
-def _control(settings: Settings, eui: GatewayEui, store: Store, decoder: Decoder, desk: DownlinkDesk) -> Control:
+def _control(
+    settings: Settings, eui: GatewayEui, store: Store, decoder: Decoder, desk: DownlinkDesk, forgetting: Forgetting
+) -> Control:
     async def renew_codecs() -> None:
         await decoder.reload(await asyncio.to_thread(_catalogue, settings))
 
-    manners = parts.manners(settings, eui)
-    return Control(store, manners, decoder, partial(Network, region_named(settings.gateway.region)), renew_codecs, desk)
+    manners, network = parts.manners(settings, eui), partial(Network, region_named(settings.gateway.region))
+    return Control(store, manners, decoder, network, renew_codecs, desk, forgetting)
 
 
 def _open_on_disk(settings: Settings, eui: GatewayEui) -> Store:

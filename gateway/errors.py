@@ -89,5 +89,9 @@ class StoreFull(StorageError):  # noqa: N818 - a state, counted and shown
     """The store's limit is reached and the settings keep the oldest: what comes now is not kept."""
 
 
+class DeviceForgotten(StorageError):  # noqa: N818 - a state of the device
+    """The device was erased because a person asked for it: what comes of it is not kept."""
+
+
 class NotRunning(GatewayError):  # noqa: N818 - reads as the sentence it is
     """The daemon does not answer on its socket."""

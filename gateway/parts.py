@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.decoding.catalogue import Catalogue
 from gateway.delivery.drain import Manners
 from gateway.errors import UsageError
+from gateway.forgetting import Known
 from gateway.journal import NOBODY
 from gateway.lns.filters import Filter, NumberRange
 from gateway.lns.server import Untuned
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.delivery.mqtt import Words
     from gateway.delivery.ngsi_login import Credentials
+    from gateway.delivery.ngsi_orders import Orders
     from gateway.delivery.sink import Sink
     from gateway.gps.watch import Gps
     from gateway.journal import Onlooker
@@ -334,7 +336,18 @@ def _webhook(name: str, settings: WebhookSinkSettings, _here: Here, _: GatewayEu
         cert_file=_file(settings.cert_file),
         key_file=_file(settings.key_file),
     )
-    return WebhookSink(WebhookDestination(name, server, settings.batch, _reader(settings.hmac_file), privacy(settings)))
+    command_key = settings.commands_hmac_file or settings.hmac_file
+    return WebhookSink(
+        WebhookDestination(
+            name,
+            server,
+            settings.batch,
+            _reader(settings.hmac_file),
+            privacy(settings),
+            _reader(command_key) if settings.commands else None,
+            settings.only_tags,
+        )
+    )
 
 
 def _nats(name: str, settings: NatsSinkSettings, _: Here, gateway_eui: GatewayEui) -> Sink:
@@ -393,6 +406,7 @@ def _ngsi_v2(name: str, settings: NgsiV2SinkSettings, here: Here, gateway_eui: G
             service=settings.service,
             service_path=settings.service_path,
             rules=_rules(settings),
+            orders=_orders(name, settings),
             batch=settings.batch,
             history_url=_text(settings.history_url),
             mark_for_s=settings.mark_for.total_seconds() if settings.copies == "first" else None,
@@ -416,6 +430,7 @@ def _ngsi_ld(name: str, settings: NgsiLdSinkSettings, here: Here, gateway_eui: G
             service_path=settings.service_path,
             context=Context(tuple(map(str, settings.context))),
             rules=_rules(settings),
+            orders=_orders(name, settings),
             batch=settings.batch,
             temporal=settings.temporal,
             history_url=_text(settings.history_url),
@@ -451,6 +466,21 @@ def _credentials(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Credentia
 
 def _rules(settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Rules:
     return Rules(settings.entity_id, settings.location, privacy(settings))
+
+
+def _orders(name: str, settings: NgsiV2SinkSettings | NgsiLdSinkSettings) -> Orders:
+    from gateway.delivery.ngsi_orders import Orders
+
+    url = settings.notify_url
+    return Orders(
+        mode=settings.commands,
+        attributes=settings.command_attributes,
+        interval_s=settings.commands_interval.total_seconds(),
+        max_age_s=settings.commands_max_age.total_seconds(),
+        notify_url=None if url is None else f"{str(url).rstrip('/')}/commands/{name}",
+        token=_reader(settings.notify_token_file),
+        only_tags=settings.only_tags,
+    )
 
 
 def _text(value: object | None) -> str | None:
@@ -509,6 +539,24 @@ def manners(settings: Settings, gateway_eui: GatewayEui) -> Mapping[str, Manners
     # What a device's tag may call this gateway.
     homes = frozenset({str(gateway_eui), settings.gateway.name.strip().lower()})
     return {name: _manners(one, homes) for name, one in settings.sink.items()}
+
+
+def door_files(settings: Settings) -> tuple[Path | None, Path | None]:
+    """Certificate and key of the listener for commands, if it has any."""
+    return _file(settings.commands.cert_file), _file(settings.commands.key_file)
+
+
+def known_as(settings: Settings, dev_eui: DevEui) -> Sequence[Known]:
+    """Each destination, and the names under which it knows a device: what somebody who asks there has to say."""
+    return [Known(name, one.type, _names(one, str(dev_eui))) for name, one in settings.sink.items()]
+
+
+def _names(settings: SinkSettings, dev_eui: str) -> Sequence[str]:
+    pseudonyms = privacy(settings).pseudonyms
+    if settings.type in ("ngsi-v2", "ngsi-ld"):  # which of both depends on whether the device was personal
+        names = _rules(settings).names_of(dev_eui)
+        return [settings.entity_id.replace("{dev_eui}", name).replace("{model}", "*") for name in names]
+    return [dev_eui if pseudonyms is None else pseudonyms.of("dev_eui", dev_eui)]
 
 
 def _manners(settings: SinkSettings, homes: frozenset[str]) -> Manners:

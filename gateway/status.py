@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import __version__
 from gateway.console.feed import Feed
 from gateway.delivery.drain import age_s
+from gateway.model import Record
 from gateway.serving.plan import unheard_words
 from gateway.trace import Trace
 from gateway.wire.own_json import reading_json
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.decoding.sandbox import Decoder
     from gateway.delivery.drain import Drain
     from gateway.lns.server import Forwarding
-    from gateway.model import GatewayEui, OpenedUplink, Position, RadioFrame, Reading, Record, Refused, Stamp
+    from gateway.model import DevEui, GatewayEui, OpenedUplink, Position, RadioFrame, Reading, Refused, Stamp
     from gateway.radio.concentrator import Concentrator
     from gateway.regions.region import Region
     from gateway.serving.side import NetworkSide
@@ -107,6 +108,10 @@ class GatewayView:
         """A frame goes no further."""
         self._last_heard = frame.heard
         self.trace.refused(frame, refused)
+
+    def forget(self, dev_eui: DevEui) -> None:
+        """Show a device no longer."""
+        self._feed.drop(lambda item: isinstance(item, Record) and item.reading.dev_eui == dev_eui)
 
     # --- for the console
 
@@ -206,6 +211,7 @@ class GatewayView:
             "loss_window_ms": facts.loss_window_ms,
             "quarantined": facts.quarantined,
             "unopened_kept": self._store.books().unopened_kept,
+            "erased": self._store.books().erased,
             "balance": self.balance(),
             "devices": facts.devices,
             "gaps": self._store.gaps,
@@ -228,6 +234,7 @@ class GatewayView:
             "queued": progress.queued(self._store.head),
             "given_up": progress.given_up,
             "skipped": progress.skipped,
+            "erased": progress.erased,
             "oldest_age_s": None if drain.oldest is None else round(age_s(drain.oldest, now), 1),
             "dead_letters": self._store.dead_letters(drain.name),
             "paused": progress.paused,

@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import StorageError, StoreFull
+from gateway.errors import DeviceForgotten, StorageError, StoreFull
 from gateway.lorawan.device_status import status_measurements
 from gateway.lorawan.frame import DataFrame, JoinRequest, RejoinRequest
 from gateway.model import Decoded, OpenedUplink, Reading, Refusal, Refused
@@ -193,6 +193,8 @@ class UplinkLine:
             self._onlooker.kept(await kept, reading)
         except StoreFull:
             log.debug("the reading of %s is not kept: the store is full", uplink.device.name)
+        except DeviceForgotten:
+            log.debug("a reading is not kept: its device was forgotten while it was read")
         except StorageError as error:  # only at a stop with a disk that refuses: until then the store holds on
             log.error("the reading of %s is lost: %s", uplink.device.name, error)  # noqa: TRY400 - no bug, no trace
         finally:

@@ -61,6 +61,7 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.readings: dict[int, Reading] = {}
         self.damaged: set[int] = set()
+        self.erased: set[int] = set()
         self.waiting: list[tuple[int, Record]] = []  # for a disk that refuses
         self.sent_from_memory: list[Record] = []
         self.head = 0
@@ -100,9 +101,10 @@ class MemoryOutbox:
             await asyncio.sleep(0)
         positions = [number for number in range(after + 1, self.head + 1) if number in self.readings][:limit]
         return _Batch(
-            [self.record(number) for number in positions if number not in self.damaged],
+            [self.record(number) for number in positions if number not in self.damaged | self.erased],
             [(number, number) for number in positions if number in self.damaged],
             positions[-1] if positions else after,
+            [(number, number) for number in positions if number in self.erased],
         )
 
     def record(self, position: int) -> Record:
@@ -131,6 +133,7 @@ class _Batch:
     records: list[Record]
     lost: list[tuple[int, int]]
     through: int
+    erased: list[tuple[int, int]]
 
 
 @dataclass

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 import orjson
 from aiohttp import web
 
@@ -45,6 +46,9 @@ class LdBroker:
         self.entities: dict[str, Json] = {}
         self.history: dict[tuple[str, str], dict[str, Json]] = {}  # id and attribute: moment to instance
         self.histories: set[str] = set()  # temporal entities that exist
+        self.written: dict[tuple[str, str], str] = {}  # when each attribute was written last
+        self.subscriptions: dict[str, Json] = {}
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.poison: Callable[[Json], Problem | None] = lambda _: None
         self.silent: set[str] = set()  # ids that answers do not mention, once
         self.troubles: list[web.Response | str] = []
@@ -147,6 +151,8 @@ class LdBroker:
                 return self._upsert(body, replace=request.query.get("options") != "update")
             case "GET", ["entities"] if self.queries:
                 return self._list(request)
+            case method, ["subscriptions", *rest]:
+                return self._see_to_subscriptions(method, rest, body)
             case "GET", ["entities", entity_id]:
                 if entity_id not in self.entities:
                     raise Problem(404, "ResourceNotFound", entity_id)
@@ -191,6 +197,8 @@ class LdBroker:
             types = list(dict.fromkeys([*_types(there), *_types(entity)]))  # an entity may have several (5.2.4)
             said = {key: one for key, one in entity.items() if key != "@context"}
             self.entities[entity_id] = {**there, **said, "type": types if len(types) > 1 else types[0]}
+            moment = self.now().strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+            self.written.update({(entity_id, name): moment for name in entity})
             self.histories.add(entity_id)
             self._remember(entity_id, {name: [one] for name, one in entity.items() if isinstance(one, dict)})
         if errors:
@@ -217,12 +225,62 @@ class LdBroker:
         ids, types = request.query.get("id"), request.query.get("type", "").split(",")
         if types == [""]:
             raise Problem(400, "BadRequestData", "too broad: name a type")
-        limit = int(request.query.get("limit", 20))
+        limit, offset = int(request.query.get("limit", 20)), int(request.query.get("offset", 0))
         wanted = None if ids is None else set(ids.split(","))
         found = [
             one for key, one in self.entities.items() if one["type"] in types and (wanted is None or key in wanted)
         ]
-        return web.json_response(found[:limit])
+        if "q" in request.query:
+            found = [one for one in found if request.query["q"] in one]
+        if request.query.get("options") == "sysAttrs":
+            found = [self._with_times(one) for one in found]
+        if "attrs" in request.query:
+            names = {"id", "type", *request.query["attrs"].split(",")}
+            found = [{name: value for name, value in one.items() if name in names} for one in found]
+        return web.json_response(found[offset : offset + limit])
+
+    def _with_times(self, entity: Json) -> Json:
+        return {
+            name: {**value, "modifiedAt": self.written[entity["id"], name]} if isinstance(value, dict) else value
+            for name, value in entity.items()
+        }
+
+    # --- subscriptions
+
+    def _see_to_subscriptions(self, method: str, rest: list[str], body: Any) -> web.Response:
+        match method, rest:
+            case "GET", []:
+                return web.json_response(list(self.subscriptions.values()))
+            case "POST", []:
+                return self._subscribe(body)
+            case "DELETE", [number] if self.subscriptions.pop(number, None) is not None:
+                return web.Response(status=204)
+            case _:
+                raise Problem(404, "ResourceNotFound", "no such subscription")
+
+    def _subscribe(self, said: Json) -> web.Response:
+        if said.get("type") != "Subscription" or "endpoint" not in said.get("notification", {}):
+            raise Problem(400, "BadRequestData", "no subscription")
+        number = f"urn:ngsi-ld:Subscription:{len(self.requests)}"
+        self.subscriptions[number] = {"id": number, "status": "active", **said}
+        return web.Response(status=201, headers={"Location": f"{BASE}/subscriptions/{number}"})
+
+    async def tell(self, entity_id: str) -> list[int]:
+        """Notify every subscriber of an entity now; the statuses that came back."""
+        statuses = []
+        for one in self.subscriptions.values():
+            endpoint = one["notification"]["endpoint"]
+            headers = {pair["key"]: pair["value"] for pair in endpoint.get("receiverInfo", ())}
+            body = {
+                "id": "urn:ngsi-ld:Notification:1", "type": "Notification", "subscriptionId": one["id"],
+                "notifiedAt": "2026-11-23T08:15:02Z", "data": [self._with_times(self.entities[entity_id])],
+            }  # fmt: skip
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(endpoint["uri"], json=body, headers=headers) as response,
+            ):
+                statuses.append(response.status)
+        return statuses
 
 
 def _types(entity: Json) -> list[str]:

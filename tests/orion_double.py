@@ -3,6 +3,9 @@
 `Entities` is its database and its rules; `Orion` puts HTTP before it, with what goes wrong between a gateway and a
 broker: an overload, a database that is away, an answer that comes too late or never, a proxy with pages of its own, a
 restart from an old snapshot. What a subscriber was told is in `told`, in order: that is the history.
+
+Subscriptions, and when an attribute was written (`dateModified`), follow the NGSI-v2 specification (2018.09.15,
+sections "Subscription payload datamodel" and "Builtin metadata"); no recorded exchange has them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import orjson
 from aiohttp import web
 
@@ -62,6 +66,9 @@ class Entities:
     kept: dict[Key, Json] = field(default_factory=dict)
     told: list[Json] = field(default_factory=list)
     creates: int = 0
+    written: dict[tuple[Key, str], str] = field(default_factory=dict)  # when each attribute was written last
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    on_change: Callable[[Key, set[str]], None] = lambda _key, _names: None
 
     def update(self, tenant: str, path: str, said: Json, options: set[str]) -> None:
         """`POST /v2/op/update`: what is wrong with the request refuses it, what is wrong with an entity only that."""
@@ -100,6 +107,9 @@ class Entities:
             raise Refused(413, "NoResourcesAvailable", TWO_PLACES)
         changed = there is None or after != there
         self.kept[key] = after
+        moment = self.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        self.written.update({(key, name): moment for name in attributes})
+        self.on_change(key, {name for name in attributes if there is None or after[name] != there.get(name)})
         if changed or "forcedUpdate" in options:
             self.told.append(rendered(key, after))
 
@@ -293,6 +303,11 @@ class Orion:
         self._in_flight: dict[str, int] = {}
         self._runner: web.AppRunner | None = None
         self._waiting: list[Callable[[], None]] = []
+        self.subscriptions: dict[str, Json] = {}
+        self.notified: list[tuple[str, int]] = []  # address, and the status that came back
+        self._telling: set[asyncio.Task[None]] = set()
+        self._next_number = 0
+        self.entities.on_change = self._tell
 
     @property
     def url(self) -> str:
@@ -390,9 +405,7 @@ class Orion:
         if request.method in {"POST", "PUT", "PATCH"}:
             self._check_body(request, body, chunked=chunked)
         tenant, path = _tenant(request), _service_path(request)
-        options = set(filter(None, request.query.get("options", "").split(",")))
-        if options - OPTIONS:
-            raise bad("Invalid value for URI param /options/")
+        options = _options(request)
         match request.method, request.path.split("/")[1:]:
             case "POST", ["v2", "op", "update"]:
                 said = _parsed(body)
@@ -410,8 +423,21 @@ class Orion:
             case "PATCH", ["v2", "entities", entity_id, "attrs"]:
                 self._one(tenant, path, entity_id, request.query.get("type"))
                 raise NotImplementedError
+            case method, ["v2", "subscriptions", *rest]:
+                return self._see_to_subscriptions(method, rest, body)
             case _:
                 raise bad("Service not found. Check your URL as probably it is wrong.")
+
+    def _see_to_subscriptions(self, method: str, rest: list[str], body: bytes) -> web.Response:
+        match method, rest:
+            case "GET", []:
+                return web.json_response(list(self.subscriptions.values()))
+            case "POST", []:
+                return self._subscribe(_parsed(body))
+            case "DELETE", [number] if self.subscriptions.pop(number, None) is not None:
+                return web.Response(status=204)
+            case _:
+                raise Refused(404, "NotFound", "The requested subscription has not been found. Check id")
 
     def _check_body(self, request: web.Request, body: bytes, *, chunked: bool) -> None:
         if chunked or not body:
@@ -451,7 +477,15 @@ class Orion:
         return list(self.entities.found(tenant, path, entity_id, type_))
 
     def _filtered(self, request: web.Request, tenant: str, path: str) -> list[Json]:
-        found = [rendered(key, self.entities.kept[key]) for key in self.entities.found(tenant, path)]
+        type_, named = request.query.get("type"), request.query.get("q")
+        keys = list(self.entities.found(tenant, path, None, type_))
+        if named is not None:
+            keys = [key for key in keys if named in self.entities.kept[key]]
+        wanted = request.query["metadata"].split(",") if "metadata" in request.query else None
+        found = [self._with_metadata(key, wanted) for key in keys]
+        if "attrs" in request.query:
+            names = {"id", "type", *request.query["attrs"].split(",")}
+            found = [{name: value for name, value in one.items() if name in names} for one in found]
         if "mq" in request.query:
             place, _, since = request.query["mq"].partition(">=")
             attribute, _, name = place.partition(".")
@@ -459,11 +493,58 @@ class Orion:
             found = [one for one in found if one[attribute]["metadata"][name]["value"] >= since]
         return found
 
+    def _with_metadata(self, key: Key, wanted: list[str] | None) -> Json:
+        """An entity as it is shown when metadata are named: only these, and built-in ones only then."""
+        if wanted is None:
+            return rendered(key, self.entities.kept[key])
+        shown: Json = {"id": key[2], "type": key[3]}
+        for name, attribute in self.entities.kept[key].items():
+            builtin = {"dateModified": {"type": "DateTime", "value": self.entities.written[key, name]}}
+            there = {**attribute["metadata"], **builtin}
+            shown[name] = {**attribute, "metadata": {one: there[one] for one in wanted if one in there}}
+        return shown
+
+    def _subscribe(self, said: Json) -> web.Response:
+        self._need_database()
+        notification = said["notification"]
+        if not isinstance(notification.get("httpCustom", {}).get("url"), str):
+            raise bad("http notification has no url")
+        self._next_number += 1
+        number = f"{self._next_number:024x}"
+        self.subscriptions[number] = {"id": number, "status": "active", **said}
+        return web.Response(status=201, headers={"Location": f"/v2/subscriptions/{number}"})
+
+    def _tell(self, key: Key, names: set[str]) -> None:
+        for one in self.subscriptions.values():
+            subject, notification = one["subject"], one["notification"]
+            if not names & set(subject["condition"]["attrs"]):
+                continue
+            if not any(
+                re.fullmatch(what["idPattern"], key[2]) and what["type"] == key[3] for what in subject["entities"]
+            ):
+                continue
+            shown = self._with_metadata(key, notification["metadata"])
+            data = {name: value for name, value in shown.items() if name in {"id", "type", *notification["attrs"]}}
+            task = asyncio.get_running_loop().create_task(
+                self._notify(one, {"subscriptionId": one["id"], "data": [data]})
+            )
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _notify(self, subscription: Json, body: Json) -> None:
+        custom = subscription["notification"]["httpCustom"]
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with session.post(custom["url"], json=body, headers=custom.get("headers")) as response:
+                    self.notified.append((custom["url"], response.status))
+            except aiohttp.ClientError:
+                self.notified.append((custom["url"], 0))
+
     def _list(self, request: web.Request, found: list[Json]) -> web.Response:
         if not self.database:
             found = []
-        limit = int(request.query.get("limit", 20))
-        return web.Response(body=orjson.dumps(found[:limit]), content_type="application/json")
+        limit, offset = int(request.query.get("limit", 20)), int(request.query.get("offset", 0))
+        return web.Response(body=orjson.dumps(found[offset : offset + limit]), content_type="application/json")
 
     def _one(self, tenant: str, path: str, entity_id: str, type_: str | None) -> web.Response:
         found = list(self.entities.found(tenant, path, entity_id, type_)) if self.database else []
@@ -490,6 +571,13 @@ def _parsed(body: bytes) -> Json:
     if not isinstance(said, dict):
         raise Refused(400, "ParseError", "Errors found in incoming JSON buffer")
     return said
+
+
+def _options(request: web.Request) -> set[str]:
+    options = set(filter(None, request.query.get("options", "").split(",")))
+    if options - OPTIONS:
+        raise bad("Invalid value for URI param /options/")
+    return options
 
 
 def _tenant(request: web.Request) -> str:

@@ -67,18 +67,20 @@ MAY_KNOW: dict[str, frozenset[str]] = {
     # Whose channels the radio hears.
     "tuning": EVERYBODY | PURE | {"radio.channels", "radio.chip"},
     # What a running gateway can be asked to do, and a stopped one's files.
-    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving"},
+    "control": EVERYBODY | PURE | {"store", "delivery", "uplink", "reread", "serving", "forgetting"},
+    # Erasing a device, everywhere: of each part that keeps something it asks that it forget.
+    "forgetting": EVERYBODY | PURE | {"store", "delivery.sink"},
     "history": EVERYBODY | PURE | {"store", "lns.backlog", "uplink"},
     "custody": EVERYBODY | PURE | {"store", "delivery"},
     # What stands behind each type that the settings name.
     "parts": EVERYBODY | PURE | {"settings", "decoding", "delivery", "lines", "lns", "journal", "radio", "simulator"}
-    | {"gps", "store.retention", "store.devices"},
+    | {"gps", "store.retention", "store.devices", "forgetting"},
     # The facts of the running daemon in one answer, asked of each part.
     "status": EVERYBODY | PURE | {"store", "decoding", "delivery", "lns", "serving", "uplink"}
     | {"radio.concentrator", "console.feed", "trace", "tuning"},
     "daemon": EVERYBODY | PURE | {"settings", "store", "decoding", "delivery", "lns", "radio", "host", "console"}
     | {"simulator", "uplink", "downlink", "serving", "parts", "status", "control", "custody", "history", "journal"}
-    | {"gps", "tuning"},
+    | {"forgetting", "gps", "tuning"},
     "__main__": frozenset({"console.cli"}),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.console import subject_commands
 from gateway.console.arguments import add_command, add_group, assignment, dev_eui
 from gateway.console.settings_commands import load_settings
 from gateway.console.terminal import clean, emit, say, table
@@ -38,6 +39,12 @@ tag has NAME=VALUE pairs, separated by ";", or by blanks where no value has one.
 Empty cells count as not given. Separators are commas, semicolons or tabs; text is
 UTF-8. All devices are entered or none: every problem is shown as FILE:LINE key problem.
 """
+_EXPORT_HELP = """\
+With --dev-eui everything that is kept of one device is written as one JSON document: what was
+entered, sessions, joins, downlinks, every reading with its raw frame, frames that have its name or
+one of its addresses, and what was sent where. FILE may be a folder (it ends with "/"): then a
+summary for people is written beside it. --with-keys adds the keys here, too.
+"""
 _KEYS_HELP = """\
 A device that joins (OTAA) has --join-eui and --app-key, from LoRaWAN 1.1 on also --nwk-key.
 A device with a session (ABP) has --dev-addr, --nwk-s-key and --app-s-key; from LoRaWAN 1.1 on
@@ -61,13 +68,20 @@ def register(commands: Commands) -> None:
     )
     _which(setting)
     _fact_options(setting, required=False)
-    removing = add_command(group, "remove", remove, "forget a device, its keys and its session", json=True)
+    removing = add_command(
+        group, "remove", remove, "take a device out, with its keys and its session; its readings stay", json=True
+    )
     _which(removing)
     importing = add_command(group, "import", import_, "enter the devices of a CSV file", more=_CSV_HELP, json=True)
     importing.add_argument("file", metavar="FILE.csv", help='"-" is stdin')
-    exporting = add_command(group, "export", export, "write the devices as CSV that import reads", json=True)
-    exporting.add_argument("file", metavar="FILE.csv", nargs="?", default="-", help="stdout when left out")
+    exporting = add_command(
+        group, "export", export, "write the devices as CSV that import reads, or all that is kept of one",
+        more=_EXPORT_HELP, json=True,
+    )  # fmt: skip
+    exporting.add_argument("file", metavar="FILE", nargs="?", default="-", help="stdout when left out")
+    exporting.add_argument("--dev-eui", metavar="E", type=dev_eui, help="everything that is kept of this device")
     exporting.add_argument("--with-keys", action="store_true", help="with root or session keys; keep the file safe")
+    subject_commands.register(group)
 
 
 def _which(parser: Parser) -> None:
@@ -141,7 +155,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Print one device."""
     from gateway.store.network_file import sessions_in_use
 
-    settings, which = load_settings(arguments), _chosen(arguments)
+    settings, which = load_settings(arguments), subject_commands.chosen(arguments)
     with _registry(settings) as registry:
         row = registry.get(which)
     facts = device_json(_with_session(row, sessions_in_use(settings.store.path, which)))
@@ -185,7 +199,7 @@ def set_(arguments: argparse.Namespace) -> int:
     from gateway.console.device_file import read_fields
 
     settings = load_settings(arguments)
-    which = _chosen(arguments)
+    which = subject_commands.chosen(arguments)
     described, mistakes = _described(arguments, removing=True)
     if not described.fields and not described.variables and not described.tags and not mistakes:
         raise UsageError("nothing is to be changed", hint="lorawan-gateway device set --help")
@@ -204,7 +218,7 @@ def set_(arguments: argparse.Namespace) -> int:
 
 def remove(arguments: argparse.Namespace) -> int:
     """Forget one device."""
-    which = _chosen(arguments)
+    which = subject_commands.chosen(arguments)
     with _registry(load_settings(arguments)) as registry:
         registry.remove(which)
     if arguments.json:
@@ -235,7 +249,11 @@ def export(arguments: argparse.Namespace) -> int:
     from gateway.console.device_csv import write_devices
     from gateway.console.device_file import describe
 
-    with _registry(load_settings(arguments)) as registry:
+    settings = load_settings(arguments)
+    if arguments.dev_eui is not None:
+        subject_commands.export(settings, arguments.dev_eui, arguments.file, with_keys=arguments.with_keys)
+        return 0
+    with _registry(settings) as registry:
         rows = registry.list()
         keys = {row.device.dev_eui: registry.root_keys(row.device.dev_eui) for row in rows if row.has_root_keys}
     secrets = [(row.session, keys.get(row.device.dev_eui)) if arguments.with_keys else (None, None) for row in rows]
@@ -256,14 +274,6 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 # --- what the command line says of a device -------------------------------------------------------------------------
-
-
-def _chosen(arguments: argparse.Namespace) -> DevEui:
-    """DEV_EUI or --dev-eui."""
-    given: set[DevEui] = {which for which in (arguments.which, arguments.dev_eui) if which is not None}
-    if len(given) != 1:
-        raise UsageError("name one device: DEV_EUI or --dev-eui DEV_EUI", hint="lorawan-gateway device list")
-    return next(iter(given))
 
 
 def _described(arguments: argparse.Namespace, *, removing: bool = False) -> tuple[Described, list[Mistake]]:

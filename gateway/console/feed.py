@@ -70,6 +70,13 @@ class Feed(Generic[T]):
             if raw if queue.raw else opened:
                 queue.put(item)
 
+    def drop(self, unwanted: Callable[[T], bool]) -> None:
+        """Show these to nobody any more."""
+        for shown in (self._latest, *(queue.waiting for queue in self._queues)):
+            kept = [item for item in shown if not unwanted(item)]
+            shown.clear()
+            shown.extend(kept)
+
     def recent(self, most: int = KEEP) -> list[dict[str, Any]]:
         """The latest opened readings, newest first."""
         return [self._shape(item) for item in islice(reversed(self._latest), most)]

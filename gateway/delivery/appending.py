@@ -10,14 +10,16 @@ Plain synchronous code; it blocks for as long as the disk does.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import glob
 import logging
 import os
 import stat
 import threading
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,6 +69,26 @@ class Appender:
             except OSError:
                 self._close()  # what was written will come again; then the files say that they have it
                 raise
+
+    def count(self, name: bytes) -> dict[Path, int]:
+        """How many lines name this, by file; those that have none are left out."""
+        with self._lock:
+            found = {path: _lines_with(path, name) for path in self._files()}
+        return {path: lines for path, lines in found.items() if lines}
+
+    def erase(self, name: bytes) -> dict[Path, int]:
+        """Take every line out that names this; how many, by file. OSError when the disk refuses.
+
+        A file is written anew beside its place, then noughts are written over what was there before.
+        """
+        with self._lock:
+            self._close()
+            found = {path: _without(path, name) for path in self._files()}
+        return {path: lines for path, lines in found.items() if lines}
+
+    def _files(self) -> list[Path]:
+        pattern = f"{glob.escape(self._path.stem)}*{glob.escape(self._path.suffix)}"
+        return sorted(path for path in self._path.parent.glob(pattern) if path.is_file() and not path.is_symlink())
 
     def close(self) -> None:
         """Close all files."""
@@ -168,6 +190,46 @@ class Appender:
         keys = (self._form.key(line) for line in tail[:sound].split(b"\n"))
         file.known.update(key for key in keys if key is not None)
         return file
+
+
+def _lines_with(path: Path, name: bytes) -> int:
+    with path.open("rb") as file:
+        return sum(name in line.lower() for line in file)
+
+
+def _without(path: Path, name: bytes) -> int:
+    """Take the lines that name it out of a file; how many there were."""
+    if not _lines_with(path, name):
+        return 0
+    beside, erased = path.with_name(f".{path.name}.new"), 0
+    with path.open("r+b") as before:
+        _claim(before.fileno(), path)
+        with beside.open("wb") as after:
+            facts = os.fstat(before.fileno())
+            os.fchmod(after.fileno(), stat.S_IMODE(facts.st_mode))
+            with contextlib.suppress(PermissionError):
+                os.fchown(after.fileno(), facts.st_uid, facts.st_gid)
+            for line in before:
+                if name in line.lower():
+                    erased += 1
+                else:
+                    after.write(line)
+            after.flush()
+            os.fsync(after.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+        write_noughts(before)
+    return erased
+
+
+def write_noughts(file: BinaryIO) -> None:
+    """Over everything that a file had, and on disk; what a flash card keeps elsewhere is beyond any program."""
+    left = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    while left > 0:
+        left -= file.write(bytes(min(left, 1 << 20)))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _claim(descriptor: int, path: Path) -> None:

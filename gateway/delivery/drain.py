@@ -53,18 +53,21 @@ class Progress(Protocol):
     def give_up(self, positions: Sequence[int], /) -> Progress: ...
     def give_up_range(self, first: int, last: int, /) -> Progress: ...
     def skip(self, first: int, last: int, /) -> Progress: ...
+    def erase_range(self, first: int, last: int, /) -> Progress: ...
     def note_dates(self, sent: Sequence[Record], span: tuple[int, int], /) -> Progress: ...
     def is_settled(self, position: int, /) -> bool: ...
     def queued(self, head: int, /) -> int: ...
 
 
 class Batch(Protocol):
-    """What the outbox read: records, ranges whose records are lost, and how far it looked."""
+    """What the outbox read: records, ranges whose records are lost or were erased, and how far it looked."""
 
     @property
     def records(self) -> Sequence[Record]: ...
     @property
     def lost(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def erased(self) -> Sequence[tuple[int, int]]: ...
     @property
     def through(self) -> int: ...
 
@@ -115,6 +118,11 @@ class _News:
     facts: Mapping[str, Any] | None = None
     happening: Happening | None = None
 
+    def is_of(self, dev_eui: DevEui) -> bool:
+        """Whether it tells of this device; that it was removed is something else."""
+        device = getattr(self.happening, "device", None)
+        return self.topic.startswith(f"{dev_eui}/") or (device is not None and device.dev_eui == dev_eui)
+
     def __str__(self) -> str:
         return self.topic or type(self.happening).__name__
 
@@ -162,6 +170,11 @@ class Drain:
         return self._sink.name
 
     @property
+    def sink(self) -> Sink:
+        """The destination."""
+        return self._sink
+
+    @property
     def _lanes(self) -> int:
         """How many batches may be on their way; a window of one is shared by taking turns."""
         return min(2, self._manners.in_flight)
@@ -200,6 +213,14 @@ class Drain:
             log.warning("%s: is not told of %s, too much waits for it", self.name, left_out)
         self._news.append(_News(asyncio.get_running_loop().create_future(), topic, facts, happening))
         self._news_came.set()
+
+    def forget(self, dev_eui: DevEui) -> None:
+        """Tell the destination nothing of this device any more, of what still waits to be told."""
+        waiting = [*self._news][1:]  # the first may be on its way
+        for news in [one for one in waiting if one.is_of(dev_eui)]:
+            self._news.remove(news)
+            if not news.told.done():
+                news.told.set_result(None)
 
     # --- connecting
 
@@ -434,6 +455,8 @@ class Drain:
             progress = progress.give_up([*gone])
             for first, last in batch.lost:
                 progress = progress.give_up_range(first, last)
+            for first, last in batch.erased:
+                progress = progress.erase_range(first, last)
             for first, last in _holes(after, batch, sent):
                 progress = progress.skip(first, last)
             return progress
@@ -516,20 +539,25 @@ class _Cut:
     records: Sequence[Record]
     lost: Sequence[tuple[int, int]]
     through: int
+    erased: Sequence[tuple[int, int]] = ()
 
 
 def _up_to(batch: Batch, after: int, border: int) -> Batch:
     """The part of a batch that lies before the live lane; when nothing is left there, all the way to the border."""
     if batch.through > border:
         records = [record for record in batch.records if record.position <= border]
-        return _Cut(records, [(first, min(last, border)) for first, last in batch.lost if first <= border], border)
+        lost, erased = (
+            [(first, min(last, border)) for first, last in ranges if first <= border]
+            for ranges in (batch.lost, batch.erased)
+        )
+        return _Cut(records, lost, border, erased)
     return batch if batch.through > after else _Cut((), (), border)
 
 
 def _holes(after: int, batch: Batch, sent: Sequence[int]) -> list[tuple[int, int]]:
     """The ranges of a batch that are nothing to this destination: other tags, or positions that were never used."""
     holes, expected = [], after + 1
-    for first, last in sorted([*((position, position) for position in sent), *batch.lost]):
+    for first, last in sorted([*((position, position) for position in sent), *batch.lost, *batch.erased]):
         if first > expected:
             holes.append((expected, first - 1))
         expected = last + 1

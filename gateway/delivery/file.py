@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.delivery.appending import Appender, NotWritable
+from gateway.delivery.appending import Appender, NotWritable, write_noughts
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire.file_forms import Csv, Form, JsonLines, period_of
 from gateway.wire.geojson import LastValues
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Record
+    from gateway.model import DevEui, Record
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,27 @@ class FileSink:
                 await asyncio.gather(writing, return_exceptions=True)
             await asyncio.to_thread(self._close)
 
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Take a device out of every file of this destination that is still where it was written."""
+        return await asyncio.to_thread(self._forget, self._named(dev_eui))
+
+    async def kept(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """How many lines of which files name a device."""
+        name = self._named(dev_eui)
+        found = await asyncio.to_thread(self._appender.count, name.encode())
+        on_map = self._last is not None and await asyncio.to_thread(self._last.has, name)
+        return _by_name(found) | ({str(self._destination.geojson): 1} if on_map else {})
+
+    def _named(self, dev_eui: DevEui) -> str:
+        pseudonyms, plain = self._destination.privacy.pseudonyms, str(dev_eui)
+        return plain if pseudonyms is None else pseudonyms.of("dev_eui", plain)
+
+    def _forget(self, name: str) -> Mapping[str, int]:
+        found = _by_name(self._appender.erase(name.encode()))
+        if self._last is not None and self._last.forget(name):
+            found[str(self._destination.geojson)] = 1
+        return found
+
     def _close(self) -> None:
         self._appender.close()
         if self._last is not None:
@@ -166,6 +187,21 @@ class _Snapshot:
         if self._values is not None and self._values.take(self._privacy.reading(record)):
             self._changed = True
 
+    def has(self, device: str) -> bool:
+        """Whether a device is on the map."""
+        self.load()
+        return self._values is not None and device in self._values
+
+    def forget(self, device: str) -> bool:
+        """Take a device off the map, on disk too; whether it was there. OSError when the disk refuses."""
+        self.load()
+        if self._values is None or not self._values.forget(device):
+            return False
+        with contextlib.suppress(FileNotFoundError), self._path.open("r+b") as before:  # perhaps not written yet
+            self._replace(self._values.snapshot(), or_fail=True)
+            write_noughts(before)
+        return True
+
     async def keep_writing(self) -> None:
         """Write it now and then."""
         while True:
@@ -181,7 +217,7 @@ class _Snapshot:
             self._changed = False
             self._replace(self._values.snapshot())
 
-    def _replace(self, content: bytes) -> None:
+    def _replace(self, content: bytes, *, or_fail: bool = False) -> None:
         beside = self._path.with_name(f".{self._path.name}.new")
         try:
             with beside.open("wb") as file:
@@ -196,8 +232,14 @@ class _Snapshot:
             self._told = words
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
+            if or_fail:
+                raise
         else:
             self._told = ""
+
+
+def _by_name(lines: Mapping[Path, int]) -> dict[str, int]:
+    return {str(path): count for path, count in lines.items()}
 
 
 def _held(path: Path, error: OSError) -> SinkUnavailable:

@@ -19,19 +19,23 @@ from urllib.parse import quote
 
 from gateway.delivery.http_line import HttpLine, Unanswered, open_http
 from gateway.delivery.ngsi_broker import Broker
+from gateway.delivery.ngsi_commanding import CommandingLd
 from gateway.delivery.ngsi_holdings import MOST_ENTITIES, Holdings, Update, Words
-from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing
+from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing, forget
 from gateway.delivery.ngsi_login import Credentials, Pass
+from gateway.delivery.ngsi_orders import OrderBook, Orders, keeper_of
 from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire import ngsi_ld
 from gateway.wire.fiware_models import Rules, observations
+from gateway.wire.ngsi_commands import LD
 from gateway.wire.ngsi_ld import Context, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from gateway.delivery.command_door import CommandDesk, Doorkeeper
     from gateway.delivery.ngsi_holdings import Attributes, Key, Parcel, Plan
-    from gateway.model import GatewayEui, Record
+    from gateway.model import DevEui, GatewayEui, Record, Stamp
     from gateway.wire.http_answer import Answer
     from gateway.wire.ngsi import Observation
 
@@ -65,6 +69,7 @@ class NgsiLdDestination:
     service_path: str = "/"
     context: Context = field(default_factory=Context)
     rules: Rules = field(default_factory=Rules)
+    orders: Orders = field(default_factory=Orders)  # commands that the broker may give
     batch: int = 100  # readings at a time
     temporal: bool = True  # whether the broker has a history to write to
     history_url: str | None = None  # where that is, if somewhere else
@@ -98,7 +103,21 @@ class NgsiLdSink:
         self.name = destination.name
         self.destination = destination
         self.let_in = Pass(destination.credentials)
+        self.book = OrderBook(destination.name, destination.orders, destination.rules.entity_id, LD)
         self.standing = Standing(Holdings(WORDS, most_entities), MOST_BYTES, temporal=destination.temporal)
+
+    def doorkeeper(self) -> Doorkeeper | None:
+        """Who takes notifications; nobody unless the broker is to tell."""
+        return keeper_of(self.book)
+
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
+        """Commands that stand in the broker go there."""
+        self.book.obey(desk, now)
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Forget what the broker has of a device."""
+        forget(self.standing, self.destination.rules.names_of(str(dev_eui)))
+        return {}
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[NgsiLdLink]:
@@ -128,12 +147,19 @@ class NgsiLdLink(NgsiLink):
 
     def __init__(self, sink: NgsiLdSink, line: HttpLine, history: HttpLine) -> None:
         destination = sink.destination
+        self._broker = Broker(line, sink.let_in, destination.headers)
+        eui, book, context = destination.gateway_eui, sink.book, destination.context
         super().__init__(
-            sink.name, destination.gateway_eui, sink.standing, batch=destination.batch, position=destination.position
+            sink.name,
+            eui,
+            sink.standing,
+            batch=destination.batch,
+            position=destination.position,
+            commanding=CommandingLd(sink.name, eui, self._broker, book, context) if book.is_open else None,
         )
         self._rules = destination.rules
-        self._context = destination.context
-        self._broker = Broker(line, sink.let_in, destination.headers)
+        self._context = context
+        self._of_commands = book.reader.names
         self._history = Broker(history, sink.let_in, destination.headers)
         self._stumbling = False  # the broker takes others and has failed at these too often: one of them is the cause
 
@@ -329,7 +355,9 @@ class NgsiLdLink(NgsiLink):
         except ValueError:
             raise self._unavailable(answer) from None
         return {
-            (one["id"], entity_type): ngsi_ld.attributes_of(one)
+            (one["id"], entity_type): {
+                name: value for name, value in ngsi_ld.attributes_of(one).items() if name not in self._of_commands
+            }
             for one in entities
             for entity_type in ngsi_ld.types_of(one)
         }

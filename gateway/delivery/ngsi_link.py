@@ -20,10 +20,11 @@ from gateway.delivery.sink import Refusal, SinkUnavailable
 from gateway.wire.fiware_models import gateway_observation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+    from gateway.delivery.ngsi_commanding import Commanding
     from gateway.delivery.ngsi_holdings import Attributes, Holdings, Key, Parcel, Plan, Update
-    from gateway.model import GatewayEui, Record
+    from gateway.model import DevEui, GatewayEui, Record
     from gateway.wire.ngsi import Observation
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,16 @@ class Standing:
         return count > STUMBLES
 
 
+def forget(standing: Standing, names: Iterable[str]) -> None:
+    """What the broker has of these entities is not known any more, and never put back when it loses it."""
+    wanted = [name for name in names if name]
+    known = standing.holdings.keys()
+    for key in known:
+        if any(name in key[0] for name in wanted):
+            standing.holdings.forget(key)
+            standing.suspects.pop(key, None)
+
+
 class NgsiLink(ABC):
     """An open connection to a context broker; a Link."""
 
@@ -81,6 +92,7 @@ class NgsiLink(ABC):
         batch: int,
         position: Callable[[], tuple[float, float] | None],
         alone: bool = True,
+        commanding: Commanding | None = None,
     ) -> None:
         """`alone`: nobody else writes to the same entities."""
         self.name = name
@@ -89,6 +101,7 @@ class NgsiLink(ABC):
         self._batch = batch
         self._position = position
         self._alone = alone
+        self._commanding = commanding
         self._turn = asyncio.Lock()  # one request in flight: more would overtake each other
         self._proven = False  # whether this broker has a database: without one Orion shows nothing, and says 200
 
@@ -138,10 +151,13 @@ class NgsiLink(ABC):
         return records[:count], records[count:]
 
     async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:  # noqa: ARG002
-        """Keep the gateway's own Device up to date with a "status"; a broker has no place for other facts.
+        """Keep the gateway's own Device up to date with a "status", and write what became of commands.
 
-        It comes every minute, and so entities in doubt are looked after at the same time.
+        A status comes every minute, and so entities in doubt are looked after at the same time.
         """
+        dev_eui, _, what = topic.partition("/")
+        if what == "down/result" and self._commanding is not None:
+            await self._commanding.result(self._turn, dev_eui, facts)
         if topic != "status":
             return
         self._standing.facts = facts
@@ -153,6 +169,14 @@ class NgsiLink(ABC):
                     self._standing.unwelcome.add(topic)
                     log.warning("sink %s: the broker does not take the gateway's own Device: %s", self.name, refused)
             await self._look_after_suspects()
+
+    async def downlinks(self) -> AsyncIterator[tuple[DevEui, bytes]]:
+        """See to commands, if the broker may give any. They go to their desk by themselves: nothing comes out here."""
+        if self._commanding is not None:
+            await self._commanding.run(self._turn)
+        nothing: tuple[tuple[DevEui, bytes], ...] = ()
+        for asked in nothing:
+            yield asked
 
     async def lost(self) -> str:
         """Never: each request makes its own connection, or finds that it cannot."""

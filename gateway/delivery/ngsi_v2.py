@@ -25,22 +25,26 @@ from urllib.parse import quote, urlsplit
 
 from gateway.delivery.http_line import HttpLine, Unanswered, open_http
 from gateway.delivery.ngsi_broker import Broker, halves
+from gateway.delivery.ngsi_commanding import CommandingV2
 from gateway.delivery.ngsi_holdings import MOST_ENTITIES, Holdings, Update, Words
-from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing
+from gateway.delivery.ngsi_link import LEAST_BYTES, GatewayRefused, NgsiLink, Standing, forget
 from gateway.delivery.ngsi_login import Credentials, Pass
 from gateway.delivery.ngsi_marks import Marks
+from gateway.delivery.ngsi_orders import OrderBook, Orders, keeper_of
 from gateway.delivery.sink import Refusal
 from gateway.wire import ngsi_v2
 from gateway.wire.fiware_models import Rules, observations
 from gateway.wire.http_answer import Answer
+from gateway.wire.ngsi_commands import V2
 from gateway.wire.ngsi_v2 import Verdict
 from gateway.wire.own_json import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from gateway.delivery.command_door import CommandDesk, Doorkeeper
     from gateway.delivery.ngsi_holdings import Attributes, Key, Parcel, Plan
-    from gateway.model import GatewayEui, Record
+    from gateway.model import DevEui, GatewayEui, Record, Stamp
     from gateway.wire.ngsi import Observation
 
 log = logging.getLogger(__name__)
@@ -67,6 +71,7 @@ class NgsiV2Destination:
     service: str | None = None  # Fiware-Service: the tenant
     service_path: str = "/"
     rules: Rules = field(default_factory=Rules)
+    orders: Orders = field(default_factory=Orders)  # commands that the broker may give
     batch: int = 100  # readings in a request
     history_url: str | None = None  # of a store that takes notifications: QuantumLeap, Cygnus
     mark_for_s: float | None = None  # so long a copy of a frame is known as one; None: nobody else delivers
@@ -103,7 +108,21 @@ class NgsiV2Sink:
         self.name = destination.name
         self.destination = destination
         self.let_in = Pass(destination.credentials)
+        self.book = OrderBook(destination.name, destination.orders, destination.rules.entity_id, V2)
         self.standing = Standing(Holdings(WORDS, most_entities), MOST_BYTES)
+
+    def doorkeeper(self) -> Doorkeeper | None:
+        """Who takes notifications; nobody unless the broker is to tell."""
+        return keeper_of(self.book)
+
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
+        """Commands that stand in the broker go there."""
+        self.book.obey(desk, now)
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Forget what the broker has of a device."""
+        forget(self.standing, self.destination.rules.names_of(str(dev_eui)))
+        return {}
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[NgsiV2Link]:
@@ -134,12 +153,19 @@ class NgsiV2Link(NgsiLink):
 
     def __init__(self, sink: NgsiV2Sink, line: HttpLine, history: HttpLine | None) -> None:
         destination = sink.destination
-        super().__init__(
-            sink.name, destination.gateway_eui, sink.standing, batch=destination.batch, position=destination.position,
-            alone=destination.mark_for_s is None,
-        )  # fmt: skip
-        self._rules = destination.rules
         self._orion = Broker(line, sink.let_in, destination.headers)
+        eui, book = destination.gateway_eui, sink.book
+        super().__init__(
+            sink.name,
+            eui,
+            sink.standing,
+            batch=destination.batch,
+            position=destination.position,
+            alone=destination.mark_for_s is None,
+            commanding=CommandingV2(sink.name, eui, self._orion, book) if book.is_open else None,
+        )
+        self._rules = destination.rules
+        self._of_commands = book.reader.names
         self._history = None if history is None else Broker(history, sink.let_in, destination.headers)
 
         self._marks: Marks | None = None
@@ -269,7 +295,12 @@ class NgsiV2Link(NgsiLink):
             entities = ngsi_v2.entities_of(answer.json())
         except ValueError:
             raise self._orion.line.unavailable(answer) from None
-        return {(one["id"], one.get("type", "Thing")): ngsi_v2.attributes_of(one) for one in entities}
+        return {
+            (one["id"], one.get("type", "Thing")): {
+                name: value for name, value in ngsi_v2.attributes_of(one).items() if name not in self._of_commands
+            }
+            for one in entities
+        }
 
 
 def _update(position: int, entity: Attributes, time_ms: int | None) -> Update:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.model import DevEui, Happening, Record
+    from gateway.delivery.command_door import CommandDesk, Doorkeeper
+    from gateway.model import DevEui, Happening, Record, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,37 @@ class AskingLink(Link, Protocol):
 
         SinkUnavailable when the connection ends; it ends by itself when the destination lets nobody ask.
         """
+        ...
+
+
+@runtime_checkable
+class ForgetfulSink(Protocol):
+    """A destination that keeps something of devices on this machine, in files or in memory."""
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Erase what is kept here of a device; how many lines each file was rid of. OSError when the disk refuses."""
+        ...
+
+
+@runtime_checkable
+class KeepingSink(ForgetfulSink, Protocol):
+    """One whose destination is on this machine itself."""
+
+    async def kept(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """What `forget` would erase: lines by file."""
+        ...
+
+
+@runtime_checkable
+class CommandedSink(Protocol):
+    """A destination that may ask for downlinks over HTTP."""
+
+    def doorkeeper(self) -> Doorkeeper | None:
+        """Who answers for it at the gateway's door; None when nobody may knock there."""
+        ...
+
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
+        """This is where it may ask."""
         ...
 
 

@@ -18,21 +18,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import hmac
+import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.delivery.http_line import HttpLine, HttpServer, Unanswered, open_http
 from gateway.delivery.sink import Refusal, SinkUnavailable
+from gateway.delivery.webhook_commands import WebhookDoor
 from gateway.errors import GatewayError
+from gateway.wire.commands import signature
+from gateway.wire.own_json import json_bytes
 from gateway.wire.privacy import EVERYTHING, Privacy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gateway.model import Record
+    from gateway.delivery.command_door import CommandDesk, Doorkeeper
+    from gateway.model import DevEui, Record, Stamp
     from gateway.wire.http_answer import Answer
+
+log = logging.getLogger(__name__)
 
 MOST_BODY_BYTES: Final = 1_000_000  # what nginx takes when nobody told it otherwise (client_max_body_size 1m)
 REFUSED_IN_A_ROW: Final = 100  # so many different readings cannot all be wrong by themselves
@@ -41,6 +47,7 @@ _TRIES: Final = 2  # of the same bytes; then they may be too many for this conne
 _SHORTEST_REACH: Final = 4_000  # a few readings
 _PARKS: Final = frozenset({400, 413, 422})
 _TOO_LARGE: Final = 413
+_LATER: Final = frozenset({408, 425, 429})
 _CONFLICT: Final = 409  # the draft: a request with this key is still being worked on
 
 
@@ -53,6 +60,8 @@ class WebhookDestination:
     batch: int = 100  # readings in one POST, at most
     hmac_key: Callable[[], str] | None = None  # called for each POST, in a thread
     privacy: Privacy = EVERYTHING
+    command_key: Callable[[], str] | None = None  # of signatures of commands; None: the endpoint may give none
+    only_tags: Mapping[str, str] = field(default_factory=dict)  # of devices that it may command
 
     def __post_init__(self) -> None:
         """Check."""
@@ -67,6 +76,20 @@ class WebhookSink:
         self.name = destination.name
         self._destination = destination
         self._memory = _Memory()
+
+    def doorkeeper(self) -> Doorkeeper | None:
+        """Who checks the commands of the endpoint; None when it may give none."""
+        key = self._destination.command_key
+        return None if key is None else WebhookDoor(self.name, key, self._destination.only_tags)
+
+    def obey(self, desk: CommandDesk, now: Callable[[], Stamp]) -> None:
+        """Commands come through the door alone."""
+
+    async def forget(self, dev_eui: DevEui) -> Mapping[str, int]:
+        """Forget requests of which it is not clear whether they arrived, where this device is in them."""
+        for post in [one for one in self._memory.unclear if _has(one, dev_eui)]:
+            self._memory.forget(post)
+        return {}
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[WebhookLink]:
@@ -157,8 +180,17 @@ class WebhookLink:
             raise
         return refused
 
-    async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:
-        """Nothing: an endpoint for readings has no place for facts of the gateway."""
+    async def announce(self, topic: str, facts: Mapping[str, Any], *, retain: bool = False) -> None:  # noqa: ARG002
+        """POST what became of a downlink, where the endpoint may ask for any; other facts it has no place for."""
+        dev_eui, _, what = topic.partition("/")
+        if self._destination.command_key is None or what != "down/result":
+            return
+        body = json_bytes({"event": what, "dev_eui": dev_eui, **facts})
+        answer = await self._line.ask("POST", body=body, headers=await self._headers(body))
+        if answer.status in _LATER or answer.status >= 500:
+            raise self._line.unavailable(answer)
+        if not answer.ok:
+            log.warning("%s: does not take the result of %s: %s", self._destination.name, facts.get("ref"), answer)
 
     async def lost(self) -> str:
         """Never return: there is no connection that could be lost between two requests."""
@@ -209,11 +241,7 @@ class WebhookLink:
 
     async def _send(self, post: _Post) -> Answer:
         """The answer to a POST: a success, or a refusal of what was in it."""
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": hashlib.sha256(post.body).hexdigest()[:32],
-            **await self._signature(post.body),
-        }
+        headers = await self._headers(post.body)
         try:
             answer = await self._line.ask("POST", body=post.body, headers=headers)
         except Unanswered:
@@ -233,6 +261,13 @@ class WebhookLink:
             reason.alert = reason.alert and answer.status != _CONFLICT
         raise reason
 
+    async def _headers(self, body: bytes) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            "Idempotency-Key": hashlib.sha256(body).hexdigest()[:32],
+            **await self._signature(body),
+        }
+
     async def _signature(self, body: bytes) -> dict[str, str]:
         key = self._destination.hmac_key
         if key is None:
@@ -241,7 +276,7 @@ class WebhookLink:
             secret = await asyncio.to_thread(key)
         except (OSError, ValueError, GatewayError) as error:
             raise SinkUnavailable(f"{self._line.server}: hmac_file: {error}", alert=True) from error
-        return {"X-Signature": f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"}
+        return {"X-Signature": signature(secret.encode(), body)}
 
     def _doubt(self, refused: Sequence[Refusal]) -> None:
         """Whether it is really the readings that are bad."""
@@ -250,6 +285,10 @@ class WebhookLink:
                 f"{self._line.server}: it takes no reading at all, so the fault may be its own: {refused[-1].reason}",
                 alert=True,
             )
+
+
+def _has(post: _Post, dev_eui: DevEui) -> bool:
+    return any(record.reading.dev_eui == dev_eui for record in post.records)
 
 
 def _array(lines: Sequence[bytes]) -> bytes:

@@ -89,6 +89,37 @@ class DownlinkDesk:
             )
         )
 
+    async def ask_once(
+        self, dev_eui: DevEui, asked: DownlinkAsked, origin: str, tags: Mapping[str, str]
+    ) -> QueuedDownlink | None:
+        """The same, and when this very request was made before, what became of it; the reference tells.
+
+        None when there is no such device, or not one with these tags.
+        """
+        if not await self.knows(dev_eui, tags):
+            return None
+        before = None if asked.ref is None else self.queue.get(asked.ref)
+        if before is not None:
+            if before.dev_eui != dev_eui or before.origin != origin:
+                raise UsageError(f"the reference {asked.ref!r} is in use")
+            return before
+        try:
+            return await self.ask(dev_eui, asked, origin)
+        except UsageError:  # the same came once more while this one was being encoded
+            before = None if asked.ref is None else self.queue.get(asked.ref)
+            if before is None or before.dev_eui != dev_eui or before.origin != origin:
+                raise
+            return before
+
+    def known(self, ref: str) -> QueuedDownlink | None:
+        """What became of the downlink of this reference, for a day after its end."""
+        return self.queue.get(ref)
+
+    async def knows(self, dev_eui: DevEui, tags: Mapping[str, str]) -> bool:
+        """Whether there is such a device, with these tags."""
+        device = await self._device(dev_eui)
+        return device is not None and all(device.tags.get(name) == value for name, value in tags.items())
+
     async def _payload(self, device: Device, asked: DownlinkAsked) -> tuple[bytes, int]:
         if asked.payload is not None and asked.f_port is not None:
             return asked.payload, asked.f_port

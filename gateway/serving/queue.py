@@ -129,6 +129,11 @@ class DownlinkQueue:
         await self._write([entry.ref for entry in cancelled])
         return cancelled
 
+    def forget(self, dev_eui: DevEui) -> None:
+        """Nobody knows any more that this device was to be told anything, nor what it was told."""
+        for ref in [entry.ref for entry in self._entries.values() if entry.dev_eui == dev_eui]:
+            self._drop(ref)
+
     def listed(self, dev_eui: DevEui | None = None) -> list[QueuedDownlink]:
         """What waits and what has ended within a day, in the order of asking."""
         return [entry for entry in self._entries.values() if dev_eui in (None, entry.dev_eui)]

@@ -169,6 +169,11 @@ class NetworkServer:
             task = self._spawn(self._speak(dev_eui))
             task.add_done_callback(lambda _: self._speaking.discard(dev_eui))
 
+    def forget(self, dev_eui: DevEui) -> None:
+        """The device was erased: it is told nothing any more, and nothing is known of it."""
+        self._with.queue.forget(dev_eui)
+        self._with.sessions.forget(dev_eui)
+
     async def keep(self) -> None:
         """Write down what is known of devices, for as long as the gateway runs."""
         await self._with.sessions.keep()

@@ -116,6 +116,11 @@ class ServedSessions:
         served.next[which] = f_cnt + 1
         return f_cnt
 
+    def forget(self, dev_eui: DevEui) -> None:
+        """The device was erased: nothing of it is written any more."""
+        for session_id in [number for number, served in self._kept.items() if served.dev_eui == dev_eui]:
+            del self._kept[session_id]
+
     def there(self, session_id: int) -> Served | None:
         """What is known of a session that was served lately."""
         return self._kept.get(session_id)

@@ -88,6 +88,10 @@ class NetworkSide:
         """Let what is under way end, for a moment, and write down what is known."""
         await self.server.stop()
 
+    def forget(self, dev_eui: DevEui) -> None:
+        """The device was erased: nothing is known of it any more."""
+        self.server.forget(dev_eui)
+
     def facts(self) -> Mapping[str, Any]:
         """For `status`."""
         return {"answers": self.answers, **self.server.facts(), "refused_requests": self.mailbox.refused}

@@ -71,6 +71,9 @@ Longitude = Annotated[float, between(-180, 180, "°")]
 Altitude = Annotated[float, between(-500, 9000, " m")]
 CommitInterval = Annotated[Duration, at_most("5s", "a power cut would lose that much")]
 AntennaGain = Annotated[float, between(-20, 30, " dBi")]
+AttributeName = Annotated[
+    str, matching(r"[A-Za-z][A-Za-z0-9_]{0,99}", "an attribute is named with letters, digits and underscores")
+]
 BatchSize = Annotated[int, between(1, 10_000)]
 TopicPrefix = Annotated[
     str,
@@ -234,6 +237,14 @@ class NetworkSettings(Table):
     extra_channels: Annotated[tuple[int, ...], AsTuple] | None = None  # Hz; None: the usual ones of the region
 
 
+class CommandsSettings(Table):
+    """Where platforms ask for downlinks over HTTP; nowhere when `listen` is left out."""
+
+    listen: Listen | None = None
+    cert_file: SecretFile | None = None
+    key_file: SecretFile | None = None
+
+
 class ConsoleSettings(Table):
     """Pages, JSON, /metrics."""
 
@@ -351,6 +362,14 @@ class NgsiSink(Sink, Login):
     batch: BatchSize = 100
     history_url: HttpUrl | None = None
     location: bool = True
+    commands: Literal["off", "poll", "subscribe"] = "off"
+    command_attributes: Annotated[tuple[AttributeName, ...], AsTuple] = ("downlink",)
+    commands_interval: PositiveDuration = timedelta(seconds=30)
+    commands_max_age: Annotated[PositiveDuration, at_most("1d", "longer the queue does not remember what was done")] = (
+        timedelta(hours=1)
+    )
+    notify_url: HttpUrl | None = None
+    notify_token_file: SecretFile | None = None
 
 
 class NgsiV2SinkSettings(NgsiSink):
@@ -376,6 +395,8 @@ class WebhookSinkSettings(Sink, Login):
     url: HttpUrl
     batch: BatchSize = 100
     hmac_file: SecretFile | None = None
+    commands: bool = False
+    commands_hmac_file: SecretFile | None = None  # None: that of hmac_file
 
 
 class NatsSinkSettings(Sink, Login):
@@ -436,6 +457,7 @@ class Settings(Table):
     network: NetworkSettings = NetworkSettings()
     lns: Mapping[str, Annotated[LnsSettings, Field(discriminator="type")]] = Field(default_factory=dict)
     sink: Mapping[str, Annotated[SinkSettings, Field(discriminator="type")]] = Field(default_factory=dict)
+    commands: CommandsSettings = CommandsSettings()
     console: ConsoleSettings = ConsoleSettings()
 
 

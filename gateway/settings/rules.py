@@ -55,6 +55,8 @@ def contradictions(raw: Raw) -> Found:
         yield from _network_server(("lns", name), table, raw)
     for name, table in _tables(raw, "sink"):
         yield from _sink(("sink", name), table)
+        yield from _commanded(("sink", name), table, raw)
+    yield from _login(("commands",), _table(raw, "commands"))
     yield from _shared(
         raw, "mqtt", ("url", "client_id"), "a broker closes the connection of the first when both log in"
     )
@@ -174,7 +176,9 @@ def _gps(gps: Raw, radio: Raw) -> Found:
 
 
 def _ports(raw: Raw) -> Found:
-    radio, console = _listen(raw, "radio"), _listen(raw, "console")
+    radio, console, commands = (_listen(raw, table) for table in ("radio", "console", "commands"))
+    if commands and console and commands.port == console.port != 0:
+        yield ("commands", "listen"), f"has port {commands.port}, as console.listen has; give it another one"
     if radio and console and radio.port == console.port != 0:
         yield ("console", "listen"), f"has port {console.port}, as radio.listen has; give the console another one"
 
@@ -255,6 +259,24 @@ def _sink(path: KeyPath, table: Raw) -> Found:
             for key in ("client_id", "client_secret_file"):
                 if key not in table:
                     yield (*path, key), "is missing: oauth_url needs it"
+
+
+def _commanded(path: KeyPath, table: Raw, raw: Raw) -> Found:
+    """What a destination needs that may ask for downlinks over HTTP."""
+    through_door = (table.get("type") == "webhook" and table.get("commands") is True) or (
+        table.get("type") in {"ngsi-v2", "ngsi-ld"} and table.get("commands") == "subscribe"
+    )
+    if through_door and "listen" not in _table(raw, "commands"):
+        yield (*path, "commands"), 'needs a place to knock: [commands] with listen = "0.0.0.0:8090"'
+    if through_door and table.get("type") != "webhook":
+        for key in ("notify_url", "notify_token_file"):
+            if key not in table:
+                yield (*path, key), 'is missing: commands = "subscribe" needs it; "poll" does not'
+    if table.get("type") == "webhook":
+        if through_door and not {"hmac_file", "commands_hmac_file"} & table.keys():
+            yield (*path, "commands_hmac_file"), "is missing: a command without signature could be anybody's"
+        if through_door and "pseudonym_key_file" in table:
+            yield (*path, "commands"), "and pseudonym_key_file are both set; who knows no device commands none"
 
 
 def _application(path: KeyPath, table: Raw) -> Found:

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.model import UNDATED
 from gateway.store import wal
-from gateway.store.database import open_database, open_readonly
+from gateway.store.database import open_database, open_readonly, rewrite
 from gateway.store.mending import open_mended
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ Range = tuple[int, int]  # first and last position, both included
 PAGE_BYTES = 512  # a cursor is 200 bytes and saved each second: with 4,096 it cost as much flash as the records
 MOST_DEAD_LETTERS = 10_000  # of one destination; the oldest give way
 MOST_REASON = 500  # characters
+NOBODY = b""  # whose losses they are that were of devices erased since
 BOOTS_REMEMBERED = 2  # the clock tells of one, until it has remembered that it did
 
 
@@ -51,7 +52,7 @@ class Progress:
 
     Its obligations are the positions above `begin`. Those up to `prefix` are settled, and so are the `islands` beyond
     (acknowledged out of order, or by the live lane while a backlog waits). For every head of the log:
-    positions above begin = acknowledged + given_up + skipped + queued.
+    positions above begin = acknowledged + given_up + skipped + erased + queued.
     """
 
     begin: int
@@ -60,6 +61,7 @@ class Progress:
     acknowledged: int = 0
     given_up: int = 0
     skipped: int = 0  # positions that are no obligation of this destination: not in its tags, or never used
+    erased: int = 0  # positions whose records were erased, because a person asked for it, before they were sent
     again: tuple[Range, ...] = ()  # asked for once more, or corrected since: sent beside everything else
     resent: int = 0
     paused: bool = False
@@ -90,6 +92,11 @@ class Progress:
         """These are not for this destination, or never were anything."""
         after = self._settle([(first, last)])
         return replace(after, skipped=self.skipped + after._settled() - self._settled())
+
+    def erase_range(self, first: int, last: int) -> Progress:
+        """These were erased: there is nothing left to send."""
+        after = self._settle([(first, last)])
+        return replace(after, erased=self.erased + after._settled() - self._settled())
 
     def send_again(self, first: int, last: int) -> Progress:
         """These are wanted once more. Of what was never sent, nothing: it comes by itself."""
@@ -160,7 +167,8 @@ class Progress:
 
     def balance(self, head: int) -> int:
         """Zero when the books are right: every obligation is settled once, or waits."""
-        return head - self.begin - self.acknowledged - self.given_up - self.skipped - self.queued(head)
+        settled = self.acknowledged + self.given_up + self.skipped + self.erased
+        return head - self.begin - settled - self.queued(head)
 
     def _settled(self) -> int:
         return self.prefix - self.begin + sum(last - first + 1 for first, last in self.islands)
@@ -260,7 +268,7 @@ class CursorFile:
     def _put(self, epoch: str, progress: Sequence[tuple[str, Progress]]) -> None:
         self._db.executemany(
             "INSERT INTO cursor (sink, epoch, body) VALUES (?,?,?) ON CONFLICT DO UPDATE SET body=excluded.body",
-            [(sink, epoch, orjson.dumps(asdict(state)).decode()) for sink, state in progress],
+            [(sink, epoch, orjson.dumps(_facts(state)).decode()) for sink, state in progress],
         )
 
     def save_for_good(self, epoch: str, progress: Sequence[tuple[str, Progress]], losses: Sequence[Loss]) -> None:
@@ -337,6 +345,30 @@ class CursorFile:
                 [(reason[:MOST_REASON], utc_us, sink, epoch, position) for position, reason in refused],
             )
 
+    def erase(self, dev_eui: bytes, epoch: str, positions: Sequence[int]) -> None:
+        """Nothing here names this device any more, nor a record at these positions; the sums stay what they were."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._change(for_good=True):
+            self._db.execute(
+                "INSERT INTO loss (sink, dev_eui, reason, first_f_cnt, last_f_cnt, records, since_us, until_us)"
+                " SELECT sink, ?, reason, 0, 0, records, 0, 0 FROM loss WHERE dev_eui=? ON CONFLICT DO UPDATE SET"
+                " records=records+excluded.records",
+                (NOBODY, dev_eui),
+            )
+            self._db.execute("DELETE FROM loss WHERE dev_eui=?", (dev_eui,))
+            self._db.executemany(
+                "DELETE FROM dead_letter WHERE epoch=? AND position=?", ((epoch, position) for position in positions)
+            )
+            self._db.execute("DELETE FROM dead_letter WHERE instr(lower(reason), ?)", (dev_eui.hex(),))
+        rewrite(self._db)
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _facts(state: Progress) -> dict[str, object]:
+    facts = asdict(state)
+    if not state.erased:
+        del facts["erased"]  # a version before this one knows no such word
+    return facts

@@ -46,6 +46,20 @@ class CustodyFile:
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s cannot be read (%s): the balance of this day begins now", self._path, error)
 
+    def forget(self, dev_eui: str) -> None:
+        """Leave a device out of every balance; what it adds to sums stays in them."""
+        found = self.morning.get("losses") if isinstance(self.morning, dict) else None
+        losses = dict(found) if isinstance(found, dict) else {}
+        for key in [key for key in losses if f" {dev_eui} " in key]:
+            nobody = key.replace(f" {dev_eui} ", "  ")
+            losses[nobody] = losses.get(nobody, 0) + losses.pop(key)
+        if isinstance(self.morning, dict):
+            self.morning = {**self.morning, "losses": losses}
+        self.days = [
+            {**day, **{part: _without(day[part], dev_eui) for part in ("gaps", "losses") if part in day}}
+            for day in self.days
+        ]
+
     def save(self) -> None:
         """Write all of it, durably; OSError when the disk refuses."""
         with self._saving:
@@ -57,6 +71,13 @@ class CustodyFile:
                 os.fsync(file.fileno())
             beside.replace(self._path)
             sync_folder(self._path.parent)
+
+
+def _without(part: Any, dev_eui: str) -> Any:
+    if not isinstance(part, dict) or not isinstance(part.get("by_device"), list):
+        return part
+    kept = [one for one in part["by_device"] if not isinstance(one, dict) or one.get("dev_eui") != dev_eui]
+    return {**part, "by_device": kept}
 
 
 def _private(path: str, flags: int) -> int:

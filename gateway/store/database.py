@@ -169,6 +169,18 @@ def migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
     connection.execute("COMMIT")
 
 
+def rewrite(connection: sqlite3.Connection) -> None:
+    """Write a file anew, so that no page of it, and nothing beside it, holds what was deleted. DiskTrouble.
+
+    What the card keeps of blocks that the file had before is beyond the reach of any program.
+    """
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("VACUUM")
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DiskTrouble("somebody reads a file of the data folder just now", hint="end that command, then try again")
+
+
 def _version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

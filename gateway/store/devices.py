@@ -19,7 +19,7 @@ import orjson
 
 from gateway.errors import DiskTrouble, GatewayError, StorageError
 from gateway.model import AesKey, DevAddr, DevEui, Device, JoinEui, MacVersion, RootKeys, Session
-from gateway.store.database import is_disk_trouble, open_database
+from gateway.store.database import is_disk_trouble, open_database, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -205,6 +205,18 @@ class DeviceRegistry:
             if not self._db.execute("DELETE FROM device WHERE dev_eui=?", (bytes(dev_eui),)).rowcount:
                 raise DeviceUnknown(dev_eui)
             self._db.execute("INSERT INTO removed (revision, dev_eui) VALUES (?,?)", (revision, bytes(dev_eui)))
+
+    def erase(self, dev_eui: DevEui) -> bool:
+        """Leave no trace of a device, not even that it was removed; whether there was any. For the daemon itself."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._change():
+            removed = self._db.execute("DELETE FROM removed WHERE dev_eui=?", (bytes(dev_eui),)).rowcount
+            known = self._db.execute("DELETE FROM device WHERE dev_eui=?", (bytes(dev_eui),)).rowcount
+        return bool(removed or known)
+
+    def rewrite(self) -> None:
+        """Write the file anew: what was deleted is in none of its pages. DiskTrouble while somebody reads it."""
+        rewrite(self._db)
 
     # --- what is known
 

@@ -34,11 +34,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import DiskTrouble, StorageError
+from gateway.model import Stamp, TimeQuality
 from gateway.store.database import NewerFormat, NotOurs, is_disk_trouble, open_readonly, refuse_what_is_not_ours
 from gateway.store.part import (
     PAGE_BYTES,
     Books,
-    Holdings,
     PartFile,
     Tally,
     UnopenedFrame,
@@ -50,7 +50,7 @@ from gateway.store.part import (
 )
 from gateway.store.quarantine import BESIDE, set_aside, sync_file, sync_folder
 from gateway.store.reader import LogReader
-from gateway.store.records import decode
+from gateway.store.records import ERASED, decode
 from gateway.store.salvage import Salvaged, behind_damage, salvaged_from
 from gateway.store.seals import RECORD, UNOPENED
 from gateway.store.wal import mend, wal_bytes, wal_path
@@ -59,14 +59,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.model import Stamp
-    from gateway.store.seals import SealRing
+    from gateway.store.seals import Seal, SealRing
 
 log = logging.getLogger(__name__)
 
 MAX_PART_BYTES = 64 << 20  # deletion and damage come in units of this
 MIN_PART_BYTES = 1 << 20
 PARTS_WITHIN_LIMIT = 16  # so that deleting one frees a sixteenth of the limit
+LONG_AGO = Stamp(0, TimeQuality.CORRECTED, None, "0" * 32, 0)
 SKIP_AFTER_DAMAGE = 10_000_000  # more positions than a part can hold: what a lost part held is never used again
 
 _ERRORS = (sqlite3.Error, StorageError, OSError, TypeError, ValueError)
@@ -120,6 +120,7 @@ class RecordLog:
     def _open_last(self) -> None:
         """Go on in the newest part that can be opened, mend or move aside what cannot; make the first one."""
         self._finish_mending()
+        self._finish_anew()
         beyond = 0
         for part in reversed(part_files(self.folder)):
             if not part.bytes_on_disk and not self._seals.names_for(part.first_position):
@@ -299,9 +300,10 @@ class RecordLog:
             end = self._end_of(part, found)
             books = found.books or Books(self._tally_before(part).plus(_stored(end + 1 - part.first_position)), end)
             gone = set(range(part.first_position, end + 1)) - found.records.keys()
-            holds = Holdings({**found.records, **{at: seal.seal(RECORD, at, b"") for at in gone}}, found.unopened)
+            records = {**found.records, **{at: seal.seal(RECORD, at, b"") for at in gone}}
+            unopened = ((number, *columns) for number, columns in sorted(found.unopened.items()))
             row = (key.partition("-")[0], self.gateway_eui, part.first_position)
-            make_part(_mended(part), row, Books(books.tally, end), seal, holds)
+            make_part(_mended(part), row, Books(books.tally, end), seal, sorted(records.items()), unopened)
             self.damage = self.damage.plus(Damage(lost=len(gone)))
             beyond = end + 1 + SKIP_AFTER_DAMAGE
         else:
@@ -437,7 +439,10 @@ class RecordLog:
         return self._part.first_position
 
     def newest_heard(self, part: PartFile) -> Stamp | None:
-        """When the last record of a closed part was heard; None when that cannot be read."""
+        """When the last record of a closed part was heard that was not erased; None when that cannot be read.
+
+        Of a part in which everything was erased: long ago.
+        """
         try:
             db = open_readonly(part.path)
         except sqlite3.Error:
@@ -445,13 +450,60 @@ class RecordLog:
         with closing(db):
             try:
                 epoch, first = db.execute("SELECT epoch, first_position FROM part").fetchone()
-                position, sealed = db.execute(
-                    "SELECT position, body FROM record ORDER BY position DESC LIMIT 1"
-                ).fetchone()
                 seal = self._seals.of(key_name(epoch, first))
-                return None if seal is None else decode(seal.open(RECORD, position, sealed)).heard
+                for position, sealed in db.execute("SELECT position, body FROM record ORDER BY position DESC"):
+                    body = b"" if seal is None else seal.open(RECORD, position, sealed)
+                    if body != ERASED:
+                        return decode(body).heard
             except (sqlite3.Error, TypeError, ValueError):
                 return None
+        return LONG_AGO
+
+    # --- writing a part anew, with a key of its own
+
+    def prepare_anew(self, part: PartFile) -> tuple[Seal, Seal] | None:
+        """The seal of a part, and the one to write it anew with at `anew_path`; None when it has left the store."""
+        key = key_name(*self._label(part))
+        seal = self._seals.of(key)
+        if seal is None or not part.path.exists():
+            return None
+        return seal, self._seals.fresh(key) or self._seals.make_fresh(key)
+
+    def take_anew(self, part: PartFile, inode: int) -> bool:
+        """What was written anew takes the place of the part, and the key of what was there before is destroyed.
+
+        False, with nothing changed, when the part is not the file any more that it was (`inode`). DiskTrouble when
+        somebody reads in it just now.
+        """
+        key, fresh = key_name(*self._label(part)), anew_path(part)
+        if not part.path.exists() or part.path.stat().st_ino != inode:
+            PartFile(fresh, part.first_position).unlink()
+            self._seals.drop_fresh(key)
+            return False
+        is_last = part == self._part
+        if is_last:
+            self.close()
+        _empty_wal(part)
+        fresh.replace(part.path)
+        sync_folder(self.folder)
+        for suffix in BESIDE[1:]:
+            part.path.with_name(part.path.name + suffix).unlink(missing_ok=True)  # empty, and of the file before
+        self._seals.renew(key)
+        if is_last:
+            self._go_on_in(part)
+        return True
+
+    def _finish_anew(self) -> None:
+        """A start after a crash: what has taken its place keeps it, what has not is given up."""
+        for key in self._seals.being_renewed():
+            part = PartFile(part_path(self.folder, int(key.rpartition("-")[2])), int(key.rpartition("-")[2]))
+            fresh = self._seals.fresh(key)
+            if fresh is not None and part.path.exists() and _is_sealed_with(part, fresh):
+                self._seals.renew(key)
+            else:
+                self._seals.drop_fresh(key)
+        for left in self.folder.glob(f"*{_ANEW}*"):
+            left.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the last part; the next start finds it where it is."""
@@ -482,6 +534,29 @@ class RecordLog:
 
 
 _MENDED = ".mended"
+_ANEW = ".anew"
+
+
+def anew_path(part: PartFile) -> Path:
+    """Where a part is written anew, beside its place."""
+    return part.path.with_name(part.path.name + _ANEW)
+
+
+def _empty_wal(part: PartFile) -> None:
+    """Everything into the part itself: a write-ahead log that stayed would be taken for that of the next file."""
+    with closing(connect(part.path)) as db:
+        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DiskTrouble(f"{part.path} is being read by somebody else just now")
+
+
+def _is_sealed_with(part: PartFile, seal: Seal) -> bool:
+    try:
+        with closing(open_readonly(part.path)) as db:
+            Books.opened(db.execute("SELECT body FROM tally").fetchone()[0], seal)
+    except _ERRORS:
+        return False
+    return True
 
 
 def _mended(part: PartFile) -> Path:

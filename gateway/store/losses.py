@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.store.cursors import Loss
+from gateway.store.cursors import NOBODY, Loss
 
 if TYPE_CHECKING:
     from gateway.model import Reading
@@ -32,6 +32,14 @@ class Losses:
             min(before.since_us, heard_us),
             max(before.until_us, heard_us),
         )
+
+    def forget(self, dev_eui: bytes) -> None:
+        """Whose these were is nobody's business any more; how many there were stays."""
+        for key in [key for key in self._sums if key[1] == dev_eui]:
+            gone, (sink, _, reason) = self._sums.pop(key), key
+            before = self._sums.get((sink, NOBODY, reason))
+            records = gone.records + (before.records if before is not None else 0)
+            self._sums[sink, NOBODY, reason] = Loss(sink, NOBODY, reason, 0, 0, records, 0, 0)
 
     def take(self) -> list[Loss]:
         """The sums so far; they start anew."""

@@ -31,7 +31,7 @@ from gateway.model import (
     Stamp,
     TimeQuality,
 )
-from gateway.store.database import open_database, open_readonly
+from gateway.store.database import open_database, open_readonly, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -173,6 +173,17 @@ class NetworkFile:
             for dev_eui in dev_euis:
                 for table in ("session", "served", "downlink"):
                     db.execute(f"DELETE FROM {table} WHERE dev_eui=?", (bytes(dev_eui),))  # noqa: S608
+
+    def erase(self, dev_eui: DevEui) -> None:
+        """Leave no trace of a device, not even the nonces it has used: entered again, it has to have other keys."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._change() as db:
+            for table in ("session", "served", "downlink", "join_history"):
+                db.execute(f"DELETE FROM {table} WHERE dev_eui=?", (bytes(dev_eui),))  # noqa: S608 - constant names
+
+    def rewrite(self) -> None:
+        """Write the file anew: what was deleted is in none of its pages. DiskTrouble while somebody reads it."""
+        rewrite(self._db)
 
     # --- what is remembered of a session
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from gateway.errors import StorageError
 from gateway.store.database import is_disk_trouble
+from gateway.store.quarantine import destroy
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,6 +78,17 @@ def memory_folder(folder: Path) -> Path:
             break
     name = hashlib.blake2s(os.fsencode(folder.absolute()), digest_size=6).hexdigest()
     return Path(place) / f"lorawan-gateway-{os.getuid()}-{name}"
+
+
+def destroy_memory(folder: Path) -> None:
+    """Destroy the copies that a gateway made in memory while its disk took no writing; not the air time, which is used.
+
+    For a gateway that runs on its disk.
+    """
+    memory = memory_folder(folder)
+    for path in memory.rglob("*") if memory.is_dir() else ():
+        if path.is_file() and not path.name.startswith("airtime."):
+            destroy(path)
 
 
 def can_be_written(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from gateway.store.seals import TALLY, DamagedRecord
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from gateway.store.seals import Seal
@@ -40,6 +40,7 @@ class Tally:
     dropped: Mapping[str, int] = field(default_factory=dict)
     unopened_kept: int = 0
     reread: int = 0
+    erased: int = 0  # of what was stored, because a person asked for it (`erasing.py`)
 
     @property
     def balance(self) -> int:
@@ -55,6 +56,7 @@ class Tally:
             _sum(self.dropped, other.dropped),
             self.unopened_kept + other.unopened_kept,
             self.reread + other.reread,
+            self.erased + other.erased,
         )
 
 
@@ -71,7 +73,10 @@ class Books:
 
     def sealed(self, seal: Seal) -> bytes:
         """For the part's row. Sealed like a record, because a flipped bit here would be a lie about all of them."""
-        return seal.seal(TALLY, 1, orjson.dumps({**asdict(self.tally), "head": self.head}))
+        facts = {**asdict(self.tally), "head": self.head}
+        if not self.tally.erased:
+            del facts["erased"]  # a version before this one knows no such word
+        return seal.seal(TALLY, 1, orjson.dumps(facts))
 
     @classmethod
     def opened(cls, body: bytes | str, seal: Seal) -> Self:
@@ -93,12 +98,11 @@ class UnopenedFrame:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Holdings:
-    """The sealed rows of a part."""
+Row = tuple[int, bytes]
+"""Position and sealed body."""
 
-    records: Mapping[int, bytes] = field(default_factory=dict)
-    unopened: Mapping[int, tuple[int | None, str, bytes]] = field(default_factory=dict)  # address, reason, body
+UnopenedRow = tuple[int, int | None, str, bytes]
+"""Number, address, reason, sealed body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +159,19 @@ def connect(path: Path) -> sqlite3.Connection:
     return open_database(path, "log", page_size=PAGE_BYTES, any_thread=True)
 
 
-def make_part(path: Path, row: tuple[str, str, int], books: Books, seal: Seal, holds: Holdings | None = None) -> None:
+def make_part(
+    path: Path,
+    row: tuple[str, str, int],
+    books: Books,
+    seal: Seal,
+    records: Iterable[Row] = (),
+    unopened: Iterable[UnopenedRow] = (),
+) -> None:
     """Make a part with this row (epoch, gateway, first position); durable, whole and in one file on return.
 
     It is made beside its place and takes it in one step. So a part that has its name was once complete, also without
     its write-ahead log, and nothing of it can be explained away as "cut off while it was made".
     """
-    holds = holds or Holdings()
     fresh = PartFile(path.with_name(path.name + UNFINISHED), row[2])
     fresh.unlink()
     os.close(os.open(fresh.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -169,11 +179,8 @@ def make_part(path: Path, row: tuple[str, str, int], books: Books, seal: Seal, h
         db.execute("BEGIN IMMEDIATE")
         db.execute("INSERT INTO part VALUES (?,?,?)", row)
         db.execute("INSERT INTO tally VALUES (1,?)", (books.sealed(seal),))
-        db.executemany("INSERT INTO record VALUES (?,?)", sorted(holds.records.items()))
-        db.executemany(
-            "INSERT INTO unopened VALUES (?,?,?,?)",
-            ((number, *columns) for number, columns in sorted(holds.unopened.items())),
-        )
+        db.executemany("INSERT INTO record VALUES (?,?)", records)
+        db.executemany("INSERT INTO unopened VALUES (?,?,?,?)", unopened)
         db.execute("COMMIT")
         (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:

@@ -52,6 +52,43 @@ def set_aside(path: Path, data_folder: Path) -> Path:
     return quarantine
 
 
+def count(data_folder: Path) -> int:
+    """How many things are set aside."""
+    quarantine = data_folder / FOLDER_NAME
+    return sum(1 for thing in quarantine.rglob("*") if not thing.is_dir()) if quarantine.is_dir() else 0
+
+
+def empty(data_folder: Path) -> int:
+    """Destroy everything that was set aside; how many things. Nobody can take a single device out of them."""
+    quarantine = data_folder / FOLDER_NAME
+    if not quarantine.is_dir() or quarantine.is_symlink():
+        return 0
+    things = [thing for thing in quarantine.rglob("*") if not thing.is_dir() or thing.is_symlink()]
+    for thing in things:
+        destroy(thing)
+    for thing in quarantine.iterdir():
+        shutil.rmtree(thing, ignore_errors=True)
+    return len(things)
+
+
+def destroy(path: Path) -> None:
+    """Write noughts over a file, then remove it and make that durable; nothing where there is none.
+
+    A flash card writes elsewhere than it is told, so what it had may stay in cells that nothing but the card can reach.
+    """
+    if path.is_symlink() or not path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    with path.open("r+b") as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0:
+            left -= file.write(bytes(min(left, 1 << 20)))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+    sync_folder(path.parent)
+
+
 def _folder(data_folder: Path) -> Path:
     """The folder; what is no folder and has its name becomes the first thing in it."""
     quarantine = data_folder / FOLDER_NAME

@@ -22,7 +22,7 @@ from gateway.store.cursors import FILE_NAME, CursorFile, Progress
 from gateway.store.database import open_readonly
 from gateway.store.part import part_files
 from gateway.store.reader import LogReader
-from gateway.store.records import Glimpse, UnknownLayout, decode, decode_frame, glimpse
+from gateway.store.records import ERASED, Glimpse, UnknownLayout, decode, decode_frame, glimpse
 from gateway.store.seals import SealRing
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def glimpses(reader: LogReader, after: int, head: int, limit: int = SLICE) -> Se
     found, damaged = [], 0
     for position, body in rows:
         try:
+            if body == ERASED:
+                continue
             if body is not None:
                 found.append((position, glimpse(body)))
                 continue

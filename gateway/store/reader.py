@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import DiskTrouble
 from gateway.store.database import is_disk_trouble, open_readonly, refuse_what_is_not_ours
 from gateway.store.part import PartFile, key_name, part_files
-from gateway.store.seals import RECORD, UNOPENED, DamagedRecord
+from gateway.store.seals import RECORD, TALLY, UNOPENED, DamagedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,8 +109,18 @@ class LogReader:
         except BaseException:
             db.close()
             raise
-        self._opened = ((part, there), db, self._seals.of(key_name(epoch, first)))
+        self._opened = ((part, there), db, self._seal_of(key_name(epoch, first), db))
         return db
+
+    def _seal_of(self, name: str, db: sqlite3.Connection) -> Seal | None:
+        """The seal that the file was written with: while a part is written anew, there are two of them."""
+        books = None
+        with suppress(sqlite3.Error, TypeError):  # damaged, they keep no record from being read
+            books = db.execute("SELECT body FROM tally").fetchone()[0]
+        found = self._seals.candidates(name)
+        if not _opens(found[:1], books) and self._seals.reread():
+            found = self._seals.candidates(name)
+        return next((seal for seal in found if _opens([seal], books)), found[0] if found else None)
 
     def read_back(self, before: int, limit: int) -> list[tuple[int, bytes | None]]:
         """Up to `limit` records with positions below `before`, newest first. Empty when nothing is there."""
@@ -160,6 +171,14 @@ class LogReader:
         if self._opened is not None:
             self._opened[1].close()
             self._opened = self._closed = None
+
+
+def _opens(seals: Sequence[Seal], books: object) -> bool:
+    """Whether the first of these opens the books of a part."""
+    try:
+        return bool(seals) and isinstance(books, bytes) and bool(seals[0].open(TALLY, 1, books))
+    except DamagedRecord:
+        return False
 
 
 def _ascending(rows: Sequence[tuple[int, bytes]], after: int) -> list[tuple[int, bytes]]:

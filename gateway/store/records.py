@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+ERASED = b"\x00"
+"""What stands at a position whose record was erased because a person asked for it. No layout begins with 0."""
+
 _STAMP = struct.Struct("<qBIq16s")  # utc_us, quality, uncertainty_ms, monotonic_us, boot id
 _RADIO = struct.Struct("<IBIIhhBB")  # frequency_hz, modulation kind, its two numbers, rssi, snr, channel, rf_chain
 _UPLINK = struct.Struct("<8sIIBBI")  # dev_eui, dev_addr, f_cnt, flags, f_port, gap_before

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 32  # AES-SIV-256: two AES-128 keys
 FILE_NAMES = "keys.sqlite3", "keys-copy.sqlite3"
 RECORD, UNOPENED, TALLY = b"r", b"u", b"t"
-
+_FRESH = "fresh "  # before the name of a part: the key it is being written anew with
 
 _ROWS = "SELECT part, wrapped, material, made FROM part_key"
 _PUT = "INSERT OR REPLACE INTO part_key (part, wrapped, material, made) VALUES (?,?,?,?)"
@@ -75,6 +75,7 @@ class SealRing:
         """
         self._folder = folder
         self._store_key = store_key
+        self._is_reader = reading
         self._seals: dict[str, Seal | None] = {}
         self._unmade = set[str]()
         self._files = list[sqlite3.Connection]()
@@ -165,6 +166,55 @@ class SealRing:
                 file.execute("UPDATE part_key SET made=1 WHERE part=?", (part,))
                 file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # rarely written, so rarely at risk
             self._unmade.discard(part)
+
+    def make_fresh(self, part: str) -> Seal:
+        """A second key for a part that is to be written anew, durable on return."""
+        return self.make(_FRESH + part)
+
+    def fresh(self, part: str) -> Seal | None:
+        """The key that a part is being written anew with, if it is."""
+        return self._seals.get(_FRESH + part)
+
+    def drop_fresh(self, part: str) -> None:
+        """The part was not written anew after all."""
+        self.forget(_FRESH + part)
+
+    def renew(self, part: str) -> None:
+        """The fresh key takes the place of the one before, which is destroyed: its part is written anew."""
+        for file in self._files:
+            file.execute("BEGIN IMMEDIATE")
+            try:
+                if file.execute("SELECT 1 FROM part_key WHERE part=?", (_FRESH + part,)).fetchone():
+                    file.execute("DELETE FROM part_key WHERE part=?", (part,))
+                    file.execute("UPDATE part_key SET part=?, made=1 WHERE part=?", (part, _FRESH + part))
+                file.execute("COMMIT")
+            except BaseException:
+                if file.in_transaction:
+                    file.execute("ROLLBACK")
+                raise
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        fresh = self._seals.pop(_FRESH + part, None)
+        if fresh is not None:
+            self._seals[part] = fresh
+        self._unmade -= {part, _FRESH + part}
+
+    def reread(self) -> bool:
+        """Whether these are a reader's, and were read anew: the owner may have made others since."""
+        if not self._is_reader:
+            return False
+        for file in self._files:
+            file.close()
+        self._files = []
+        self._read_beside(self._folder)
+        return True
+
+    def being_renewed(self) -> list[str]:
+        """The parts that have a fresh key."""
+        return [name.removeprefix(_FRESH) for name in self._seals if name.startswith(_FRESH)]
+
+    def candidates(self, part: str) -> list[Seal]:
+        """The seals that a part's file may be written with just now: its own, and the one it is written anew with."""
+        return [seal for name in (part, _FRESH + part) if (seal := self._seals.get(name)) is not None]
 
     def of(self, part: str) -> Seal | None:
         """The seal of a part; None when its key is gone, and with it everything in it."""

@@ -18,13 +18,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from gateway.errors import StorageError, StoreFull
+from gateway.errors import DeviceForgotten, StorageError, StoreFull
 from gateway.forecast import DAY_S, Pace, card_life_years, seconds_until
 from gateway.model import UNDATED, GatewayEui, Record, Refusal
 from gateway.store.cursors import MOST_DEAD_LETTERS, Loss, Progress
 from gateway.store.devices import DeviceRow, DeviceUnknown, copy_registry
+from gateway.store.erasing import Eraser, find
+from gateway.store.erasure_file import FORGOTTEN, INTENT, Forgotten, load_intent, load_steps, save_intent, save_steps
 from gateway.store.folder import Files, open_files
 from gateway.store.known import KnownDevices, Sighting
 from gateway.store.log import SKIP_AFTER_DAMAGE
@@ -33,7 +35,7 @@ from gateway.store.network_file import FILE_NAME as NETWORK_FILE
 from gateway.store.network_file import FIRST_JOINED_SESSION, NetworkFile, with_joined
 from gateway.store.part import Tally, UnopenedFrame, part_files
 from gateway.store.reader import LogReader
-from gateway.store.records import UnknownLayout, counted, decode, encode_frame
+from gateway.store.records import ERASED, UnknownLayout, counted, decode, encode_frame
 from gateway.store.reserve import Reserve
 from gateway.store.retention import Disk, Limits, Part, Reason, judge
 from gateway.store.stranded import Stranded
@@ -41,12 +43,14 @@ from gateway.store.unopened import UnopenedBudget
 from gateway.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
+    from gateway.model import AesKey, DevAddr, DevEui, Device, RadioFrame, Reading, Refused, RootKeys, Session, Stamp
     from gateway.store.devices import NewDevice
+    from gateway.store.erasing import Found
+    from gateway.store.erasure_file import Intent
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class Batch:
     records: Sequence[Record]
     lost: Sequence[tuple[int, int]]
     through: int
+    erased: Sequence[tuple[int, int]] = ()  # because a person asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,8 @@ class Store:
         self._limits = limits
         self._full = False
         self._refused = Losses()  # not yet on disk
+        self._erasing: set[DevEui] = set()
+        self.forgotten = Forgotten(folder)
         self._newest: dict[int, int | None] = {}  # by first position of a closed part: when its last record was heard
 
     # --- opening and closing
@@ -173,7 +180,8 @@ class Store:
         """
         memory.mkdir(mode=0o700, parents=True, exist_ok=True)
         copy_registry(folder, memory)
-        copy_registry(folder, memory, NETWORK_FILE)
+        for file_name in (NETWORK_FILE, INTENT, FORGOTTEN):
+            copy_registry(folder, memory, file_name)
         store = cls.open(memory, gateway_eui, commit_interval_s=0.0, limits=IN_MEMORY, store_key=store_key)
         store.in_memory_because = why
         return store
@@ -196,11 +204,14 @@ class Store:
         """
         files = open_files(folder, str(gateway_eui), limits.max_bytes, store_key)
         try:
-            files.registry.add_missing(residents)
             store = cls(folder, gateway_eui, files, commit_interval_s, limits)
+            strangers = store.forgotten
+            files.registry.add_missing([one for one in residents if not strangers.knows(one.device.dev_eui, None)])
+            store._go_on_forgetting()
             store._revision = files.registry.revision()
             for row, offered in with_joined(files.registry.each(), files.network.sessions()):
                 store.known.remember([row])
+                store.forgotten.welcome([row.device.dev_eui])
                 for session in offered:
                     store.known.offer(row.device, session)
             store._recover_counters()
@@ -211,6 +222,15 @@ class Store:
             raise
         return store
 
+    def _go_on_forgetting(self) -> None:
+        """Whose erasure was cut off is a stranger before anything is heard; `erase` does the rest."""
+        intent = load_intent(self._folder)
+        if intent is not None:
+            self._registry.erase(intent.dev_eui)
+            self._network.erase(intent.dev_eui)
+            self.forgotten.add(intent.dev_eui, intent.dev_addrs)
+            self._erasing.add(intent.dev_eui)
+
     def _recover_counters(self) -> None:
         since = self._registry.checkpointed(self.epoch)
         joined_since = self._network.checkpointed(self.epoch)
@@ -218,7 +238,7 @@ class Store:
         recovered = 0
         for position, body in self._log.bodies_after(since):
             try:
-                ahead = counted(body) if body is not None else None
+                ahead = counted(body) if body not in (None, ERASED) else None
             except UnknownLayout as error:
                 log.warning("record %d cannot be read: %s", position, error)
                 continue
@@ -234,6 +254,8 @@ class Store:
         rows = [*self._log.bodies_after(after)]
         self.head = self._log.head  # on its way up to here the log may have been mended
         recalled = self._batch(after, rows, self.head).records
+        if any(record.reading.dev_eui in self._erasing for record in recalled):
+            return
         # What is in memory ends at the head without a gap: that is how a position finds its reading there.
         first = self.head - len(recalled) + 1
         if recalled and all(record.position == position for position, record in enumerate(recalled, first)):
@@ -286,6 +308,12 @@ class Store:
         waits for it to be on disk: then the commit interval does not count. StoreFull when the settings say that what
         is there counts more than what comes.
         """
+        if reading.dev_eui in self._erasing:
+            if not reading.reread:
+                self._writer.filtered("forgotten")
+            forgotten: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            forgotten.set_exception(DeviceForgotten("the device was forgotten"))
+            return forgotten
         if self._full and not self._limits.keep_newest:
             if not reading.reread:  # else it is where it was
                 self._refused.add("*", reading, "full")
@@ -303,7 +331,9 @@ class Store:
         Within a budget, unless it is `wanted`: then a network server may ask for it later.
         """
         kept, now_us = None, frame.heard.monotonic_us
-        if refused.reason in KEPT_UNOPENED and (wanted or self._budget.admits(refused.dev_addr, now_us)):
+        if self.forgotten and self.forgotten.knows(refused.dev_eui, refused.dev_addr):
+            wanted = False
+        elif refused.reason in KEPT_UNOPENED and (wanted or self._budget.admits(refused.dev_addr, now_us)):
             kept = UnopenedFrame(refused.dev_addr, str(refused.reason), encode_frame(frame))
         self._writer.filtered(str(refused.reason), kept)
 
@@ -537,9 +567,8 @@ class Store:
 
     async def in_use(self, dev_eui: DevEui) -> tuple[Device, Session] | None:
         """A device with the session it uses, and its newest counters; None for one that is unknown or never joined."""
-        try:
-            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
-        except DeviceUnknown:
+        row = await self._row(dev_eui)
+        if row is None:
             return None
         joined = await self.with_network(lambda network: network.sessions_of(dev_eui)) if row.has_root_keys else []
         session = next((one.session for one in joined if not one.offered), row.session)
@@ -562,11 +591,15 @@ class Store:
 
     async def device(self, dev_eui: DevEui) -> Device | None:
         """What people entered of a device, or None when it is not known (any more)."""
+        row = await self._row(dev_eui)
+        return None if row is None else row.device
+
+    async def _row(self, dev_eui: DevEui) -> DeviceRow | None:
         try:
-            row: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
+            found: DeviceRow = await self._writer.call(partial(self._registry.get, dev_eui))
         except DeviceUnknown:
             return None
-        return row.device
+        return found
 
     async def devices_named(self, name: str) -> Sequence[DevEui]:
         """The devices of this name: none, one, or several where people gave it twice."""
@@ -585,12 +618,16 @@ class Store:
     def _batch(self, after: int, rows: Sequence[tuple[int, bytes | None]], head: int) -> Batch:
         records: list[Record] = []
         lost: list[tuple[int, int]] = []
+        erased: list[tuple[int, int]] = []
         expected = after + 1
         for position, body in rows:
             lost += _lost_before(position, expected)
             expected = position + 1
             if body is None:  # gone, and counted when that was found
                 lost.append((position, position))
+                continue
+            if body == ERASED:
+                erased.append((position, position))
                 continue
             try:
                 records.append(self.record(position, decode(body)))
@@ -600,7 +637,7 @@ class Store:
         if not rows:  # what was there is gone, and nothing has come since
             lost += _lost_before(head + 1, expected)
             expected = head + 1
-        return Batch(records, lost, max(after, expected - 1))
+        return Batch(records, lost, max(after, expected - 1), erased)
 
     def record(self, position: int, reading: Reading) -> Record:
         """A reading with its place in this log, and the best date there is for it by now."""
@@ -635,6 +672,80 @@ class Store:
         for arrival in self._arrivals:
             if not arrival.done():
                 arrival.set_result(None)
+
+    # --- forgetting a device (`erasing.py` says how its records go)
+
+    async def addresses(self, dev_eui: DevEui) -> set[int]:
+        """The addresses that a device is known to have."""
+        row = await self._row(dev_eui)
+        joined = await self.with_network(lambda network: network.sessions_of(dev_eui))
+        found = {int(one.session.dev_addr) for one in joined}
+        return found | ({int(row.session.dev_addr)} if row is not None and row.session is not None else set())
+
+    async def keys_of(self, dev_eui: DevEui) -> list[bytes]:
+        """Every key that is kept of a device, to be looked for once they are erased."""
+        row = await self._row(dev_eui)
+        root = None if row is None or not row.has_root_keys else await self.root_keys(dev_eui)
+        joined = await self.with_network(lambda network: network.sessions_of(dev_eui))
+        sessions = [one.session for one in joined] + ([row.session] if row is not None and row.session else [])
+        keys = {bytes(key) for one in sessions for key in _session_keys(one)}
+        return sorted(keys | ({bytes(key) for key in (root.app_key, root.nwk_key) if key} if root else set()))
+
+    async def find(
+        self, dev_eui: DevEui, dev_addrs: set[int], told: Callable[[int], None], halted: Callable[[], bool]
+    ) -> Found:
+        """What the log has of a device, and of frames with these addresses."""
+        return await asyncio.to_thread(find, self._log.folder, self._seals, dev_eui, dev_addrs, told, halted)
+
+    async def disown(self, intent: Intent) -> None:
+        """From now on the device is a stranger whose frames are not kept; what it had sent is on disk, and only there.
+
+        First of all what an erasure needs to go on after a power cut is on disk.
+        """
+        dev_eui = intent.dev_eui
+        await asyncio.to_thread(save_intent, self._folder, intent)
+        await asyncio.to_thread(self.forgotten.add, dev_eui, intent.dev_addrs)
+        self._erasing.add(dev_eui)
+        async with self._following:
+            await self._writer.call(partial(self._registry.erase, dev_eui))
+            await self.with_network(lambda network: network.erase(dev_eui))
+            self.known.forget([dev_eui])
+        self.removed(dev_eui)
+        await self._writer.settled()
+        last = max((index for index, one in enumerate(self._tail) if one.dev_eui == dev_eui), default=-1)
+        self._tail = deque(islice(self._tail, last + 1, None), maxlen=TAIL_RECORDS)
+        self._refused.forget(bytes(dev_eui))
+
+    async def erase(
+        self, intent: Intent, told: Callable[[Mapping[str, Any]], None], halted: Callable[[], bool]
+    ) -> tuple[int, int]:
+        """Erase what the files of this store have of a device that is disowned; how many records and frames.
+
+        Interrupted, it goes on where it was. StorageError when the disk, or somebody who reads there, is in the way.
+        """
+        eraser = Eraser(self._folder, self._log, self._seals, self._writer.call, halted)
+        steps = await asyncio.to_thread(load_steps, self._folder, intent.reference)
+        found = await self.find(intent.dev_eui, {*intent.dev_addrs}, lambda at: told({"looked at": at}), halted)
+        if found.dev_addrs - intent.dev_addrs:
+            intent = replace(intent, dev_addrs=frozenset(found.dev_addrs))
+            await asyncio.to_thread(save_intent, self._folder, intent)
+            await asyncio.to_thread(self.forgotten.add, intent.dev_eui, intent.dev_addrs)
+        await eraser.parts(intent, found, steps, told)
+        await self._writer.call(partial(self._registry.erase, intent.dev_eui))  # once more: somebody may have been
+        await self.with_network(lambda network: network.erase(intent.dev_eui))  # in the middle of writing
+        records, frames = (sum(counts) for counts in zip(*steps.parts.values(), strict=True)) if steps.parts else (0, 0)
+        if steps.booked_to is None:
+            steps.booked_to = self._log.tally.erased + records
+            await asyncio.to_thread(save_steps, self._folder, steps)
+        await self._writer.book_erased(steps.booked_to)
+        await self._writer.call(partial(self._cursors.erase, bytes(intent.dev_eui), self.epoch, found.positions))
+        for dead in self._dead_letters.values():
+            dead.difference_update(found.positions)
+        self.lost = await self._writer.call(self._cursors.lost)
+        await self._writer.call(self._registry.rewrite)
+        await self.with_network(lambda network: network.rewrite())
+        self._newest.clear()
+        return records, frames
 
     # --- what runs beside the line
 
@@ -713,6 +824,9 @@ class Store:
             batch = await self.read(after, 500)
             if batch.through <= after:
                 return
+            for first, last in batch.erased:
+                if last <= part.last:
+                    self._progress[sink] = self._progress[sink].erase_range(first, last)
             for record in batch.records:
                 if record.position > part.last or self._progress[sink].is_settled(record.position):
                     continue
@@ -748,6 +862,9 @@ class Store:
                 return
             rows, gone = await self._writer.call(lambda: self._registry.changes(self._revision))
             self._revision = revision
+            self._erasing.difference_update(row.device.dev_eui for row in rows)
+            if self.forgotten:
+                await asyncio.to_thread(self.forgotten.welcome, [row.device.dev_eui for row in rows])
             if gone:
                 await self.with_network(lambda network: network.forget(gone))
                 for dev_eui in gone:
@@ -815,6 +932,10 @@ def _joined_of(rows: Sequence[DeviceRow], network: NetworkFile) -> dict[DevEui, 
     """The sessions that these devices joined, and whether each is only offered yet."""
     found = {row.device.dev_eui: network.sessions_of(row.device.dev_eui) for row in rows if row.has_root_keys}
     return {dev_eui: [(joined.session, joined.offered) for joined in sessions] for dev_eui, sessions in found.items()}
+
+
+def _session_keys(session: Session) -> tuple[AesKey, ...]:
+    return session.f_nwk_s_int_key, session.s_nwk_s_int_key, session.nwk_s_enc_key, session.app_s_key
 
 
 def _lost_before(position: int, expected: int) -> list[tuple[int, int]]:

@@ -146,6 +146,22 @@ class Writer(threading.Thread):
             self._wake.notify()
         return future
 
+    async def settled(self) -> None:
+        """Back when everything that was handed over so far is on disk."""
+        self.flush()
+        await self.call(_nothing)  # the group is taken with this one
+        await self.call(_nothing)  # and committed before that one
+
+    def book_erased(self, up_to: int) -> Future[None]:
+        """So many records were erased since this store was made."""
+        return self.call(lambda: self._book_erased(up_to))
+
+    def _book_erased(self, up_to: int) -> None:
+        if up_to > self._log.tally.erased:
+            self._log.append((), (), Tally(erased=up_to - self._log.tally.erased))
+            with self._wake:
+                self._books = self._log.tally
+
     def flush(self) -> None:
         """Commit what waits without waiting for the interval."""
         with self._wake:
@@ -287,6 +303,10 @@ class Writer(threading.Thread):
         for covered in group.covered:
             if not covered.done():
                 covered.set_result(None)
+
+
+def _nothing() -> None:
+    """Only to be waited for."""
 
 
 def _settle(future: Future[Any], result: Any, error: Exception | None) -> None:

@@ -192,6 +192,11 @@ class Rules:
     location: bool = True
     privacy: Privacy = field(default_factory=Privacy)
 
+    def names_of(self, dev_eui: str) -> tuple[str, ...]:
+        """What a device's entities may have in their ids: its own name, and its pseudonym where there are any."""
+        pseudonyms = self.privacy.pseudonyms
+        return (dev_eui,) if pseudonyms is None else (dev_eui, pseudonyms.of("dev_eui", dev_eui))
+
     def cut(self, utc_us: int) -> int:
         """A time as this destination may see it, in milliseconds that every platform can write."""
         step_us = (self.privacy.time_step_s or 0) * 1_000_000

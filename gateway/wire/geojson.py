@@ -62,6 +62,13 @@ class LastValues:
         self._features[device] = {"type": "Feature", "id": device, "geometry": geometry, "properties": properties}
         return changed
 
+    def forget(self, device: str) -> bool:
+        """Leave a device out from now on; whether it was there."""
+        return self._features.pop(device, None) is not None
+
+    def __contains__(self, device: str) -> bool:
+        return device in self._features
+
     def snapshot(self) -> bytes:
         """The file."""
         features = [self._features[device] for device in sorted(self._features)]

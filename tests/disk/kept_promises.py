@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lives import Life, become_nobody, identity, opened
+from lives import Life, become_nobody, go_on_forgetting, identity, opened
 
 from gateway.model import DevAddr
 from gateway.store.devices import DeviceRegistry
+from gateway.store.erasure_file import load_intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +48,7 @@ class Told:
     twice: list[int] = field(default_factory=list)
     misread: list[int] = field(default_factory=list)
     called_lost: list[tuple[int, int]] = field(default_factory=list)
+    erased: set[int] = field(default_factory=set)  # devices of which nothing may be there
 
     @classmethod
     def of(cls, facts: Sequence[Fact]) -> Told:
@@ -93,6 +96,14 @@ class Told:
     def _device(self, number: int) -> None:
         self.devices.add(number)
 
+    def _disowned(self, number: int) -> None:
+        self.erased.add(number)
+
+    def without(self, numbers: set[int]) -> Told:
+        """What is promised still when these devices were erased."""
+        kept = {position: record for position, record in self.kept.items() if record[0] not in numbers}
+        return replace(self, kept=kept, devices=self.devices - numbers, erased=numbers)
+
 
 @dataclass
 class Look:
@@ -109,6 +120,8 @@ class Look:
     progress: dict[str, Progress]
     dead_letters: dict[str, int]
     registered: dict[int, str]
+    erased: list[int] = field(default_factory=list)  # devices whose erasure was cut off, and finished by this start
+    named: list[str] = field(default_factory=list)  # files that name a device which is not registered
     loud_at_start: list[str] = field(default_factory=list)
     loud: list[str] = field(default_factory=list)  # then and later
 
@@ -135,7 +148,8 @@ async def look(store: Store, sinks: Sequence[str], devices: Sequence[int], after
 
 def breaches(told: Told, seen: Look, *, power_cut: bool) -> list[str]:
     """The promises that this store has broken, in words. Nothing was damaged: nothing may be missing."""
-    found = [*_records(told, seen), *_counters(told, seen), *_books(seen, told)]
+    told = told.without(told.erased.union(seen.erased))
+    found = [*_records(told, seen), *_counters(told, seen), *_books(seen, told), *_erased(told, seen)]
     for sink in told.begins:
         found += _destination(told, seen, sink, power_cut=power_cut)
     lost = [(first, last) for first, last in seen.lost if last > told.left]
@@ -168,6 +182,11 @@ def _records(told: Told, seen: Look) -> list[str]:
     return found
 
 
+def _erased(told: Told, seen: Look) -> list[str]:
+    left = [record for record in seen.found.values() if record[0] in told.erased]
+    return [f"of an erased device is there still: {left}, and in {seen.named}"] if left or seen.named else []
+
+
 def _counters(told: Told, seen: Look) -> list[str]:
     """Counter and record are one: the last record of a device is what its next frame is judged by."""
     found = []
@@ -187,7 +206,7 @@ def _books(seen: Look, told: Told) -> list[str]:
     if seen.books.balance:
         found.append(f"the books are off by {seen.books.balance}: {seen.books}")
     gone = sum(position not in seen.found for position in told.kept if position <= told.left)
-    if seen.books.stored != len(seen.found) + gone:
+    if seen.books.stored != len(seen.found) + gone + seen.books.erased:
         found.append(f"{seen.books.stored} records are booked, {len(seen.found)} are there, {gone} have left")
     if sum(seen.books.filtered.values()) < told.filtered:
         found.append(f"{told.filtered} frames were counted durably as filtered, {dict(seen.books.filtered)} are booked")
@@ -228,6 +247,7 @@ async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence
     try:
         async with opened(folder) as store:
             at_start = [*ear.heard]
+            erased = await _finished(tell, store, folder)
             seen = await look(store, sinks, [*devices, NEWCOMER], after)
             for sink in sinks:
                 await store.settle(sink, partial(_given_up, ranges=seen.lost))
@@ -238,7 +258,27 @@ async def _day(tell: Tell, folder: Path, sinks: Sequence[str], devices: Sequence
     finally:
         logging.getLogger("gateway").removeHandler(ear)
     seen.loud_at_start, seen.loud = at_start, ear.heard
+    seen.erased, seen.named = erased, _naming(folder, [*devices, *erased], seen)
     return seen
+
+
+async def _finished(tell: Tell, store: Store, folder: Path) -> list[int]:
+    """Go on with an erasure that was cut off, as the daemon does; whose it was."""
+    intent = load_intent(folder)
+    if intent is None:
+        return []
+    number = int.from_bytes(intent.dev_eui, "big")
+    await store.disown(intent)
+    await go_on_forgetting(store, folder, intent)
+    tell("disowned", number)
+    return [number]
+
+
+def _naming(folder: Path, devices: Sequence[int], seen: Look) -> list[str]:
+    """Files with the name that people gave to a device which is not registered any more."""
+    gone = [f"device {number}".encode() for number in devices if number not in seen.registered]
+    files = [file for file in folder.rglob("*") if file.is_file() and os.access(file, os.R_OK)]
+    return [file.name for file in files if any(name in file.read_bytes() for name in gone)]
 
 
 def _given_up(progress: Progress, *, ranges: Sequence[tuple[int, int]]) -> Progress:

@@ -21,6 +21,7 @@ from gateway.model import Crc, DevAddr, GatewayEui, Lora, RadioFrame, Reading, R
 from gateway.store import writer
 from gateway.store.database import open_database
 from gateway.store.devices import DeviceRegistry
+from gateway.store.erasure_file import Intent, finish
 from gateway.store.part import part_files
 from gateway.store.retention import Limits
 from gateway.store.store import Store
@@ -228,16 +229,33 @@ class Life:
         """Write the counters back into the registry."""
         await self._store._save_checkpoint()
 
+    async def forget(self, number: int) -> None:
+        """A device is erased, as `gateway.forgetting` does it with a store."""
+        dev_eui = device(number).dev_eui
+        self._tell("forgetting", number)
+        intent = Intent.of(dev_eui, await self._store.addresses(dev_eui))
+        await self._store.disown(intent)
+        self._tell("disowned", number)
+        await go_on_forgetting(self._store, self._folder, intent)
+
     async def enter(self, *numbers: int) -> None:
         """Somebody enters devices while the gateway runs."""
         enter(self._tell, self._folder, numbers)
         await self._store.follow_registry()
 
 
+async def go_on_forgetting(store: Store, folder: Path, intent: Intent) -> None:
+    """The rest of an erasure."""
+    await store.erase(intent, lambda _: None, lambda: False)
+    finish(folder, {"reference": intent.reference})
+
+
 def _taken(progress: Progress, *, batch: Batch, after: int) -> Progress:
     progress = progress.acknowledge([record.position for record in batch.records])
     for first, last in batch.lost:
         progress = progress.give_up_range(first, last)
+    for first, last in batch.erased:
+        progress = progress.erase_range(first, last)
     return progress.skip(after + 1, max(batch.through, after + 1))
 
 

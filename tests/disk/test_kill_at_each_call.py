@@ -23,6 +23,11 @@ SETTLED = [
 STORED = [["keep", 1], ["keep", 2, 2], ["foreign", 2], ["keep", 1, 2]]
 ROTATED = [["keep", 1], ["next_part"], ["keep", 2, 2]]
 EMPTIED = [["next_part"], ["settle", "city", 9], ["retain"], ["keep", 1]]
+LIVED = [
+    ["enter", 1, 2], ["subscribe", "city"], ["keep", 2], ["keep", 3, 2], ["next_part"], ["keep", 2, 2],
+    ["settle", "city", 2], ["checkpoint"],
+]  # fmt: skip
+FORGOTTEN = [["subscribe", "city"], ["forget", 2], ["keep", 1]]
 
 # What happened before, undisturbed, and what is killed.
 HISTORIES = {
@@ -36,6 +41,7 @@ HISTORIES = {
     "settling after a restart": ([["enter", 1], *SETTLED], [["subscribe", "city"], ["settle", "city", 9], ["keep", 1]]),
     "writing a checkpoint": ([["enter", 1, 2], *STORED], [*STORED, ["checkpoint"], ["keep", 1], ["checkpoint"]]),
     "stopping and starting": ([["enter", 1]], [["keep", 1], ["restart"], ["keep", 1], ["restart"], ["keep", 1]]),
+    "forgetting a device": (LIVED, FORGOTTEN),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from mounts import ext4
 from nursery import EXHAUSTIVE, fresh_copy, some, told_briefly
 from power import Disk, lay_out
-from test_kill_at_each_call import SETTLED, STORED
+from test_kill_at_each_call import FORGOTTEN, LIVED, SETTLED, STORED
 from trouble import Kind
 
 STATES = 400 if EXHAUSTIVE else 16
@@ -35,6 +35,7 @@ HISTORIES = {
     "settling": ([["enter", 1], *SETTLED], [["subscribe", "city"], ["settle", "city", 9], ["keep", 1], ["restart"],
                                             ["subscribe", "city"], ["keep", 3], ["settle", "city", 1]]),
     "stopping and starting": ([["enter", 1]], [["keep", 1], ["restart"], ["keep", 1], ["checkpoint"], ["restart"]]),
+    "forgetting a device": (LIVED, FORGOTTEN),
 }  # fmt: skip
 
 

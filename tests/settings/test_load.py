@@ -448,6 +448,29 @@ def test_a_mistake_is_one_sentence_at_its_key(problems, text, where, words):
     assert "hunter2" not in problem
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('hmac_file = "k"', "a place to knock"),
+        ("", "could be anybody's"),
+        ('hmac_file = "k"\npseudonym_key_file = "p"', "who knows no device commands none"),
+    ],
+)
+def test_commands_need_a_door_a_signature_and_names(problems, keys, words):
+    found = [str(one) for one in problems(f'[sink.s]\ntype = "webhook"\nurl = "https://h/"\ncommands = true\n{keys}')]
+    assert any(words in one for one in found)
+
+
+def test_a_subscription_needs_an_address_and_a_token(problems):
+    sink = '[commands]\nlisten = "0.0.0.0:8090"\n[sink.s]\ntype = "ngsi-v2"\nurl = "http://h"\ncommands = "subscribe"'
+    assert [str(one).split()[1] for one in problems(sink)] == ["sink.s.notify_url", "sink.s.notify_token_file"]
+
+
+def test_commands_and_console_need_ports_of_their_own(problems):
+    (problem,) = problems('[commands]\nlisten = "127.0.0.1:8081"\n[console]\nlisten = "127.0.0.1:8081"')
+    assert "commands.listen" in str(problem)
+
+
 def test_a_network_server_that_is_our_own_radio_would_be_a_circle(problems):
     radio = '[radio]\ntype = "packet-forwarder"\nlisten = "192.0.2.1:1700"\n[lns.n]\ntype = "semtech-udp"\n'
     for host in ("192.0.2.1", "localhost", "127.0.0.1"):
