@@ -62,8 +62,9 @@ def register(commands: Commands) -> None:
 
 
 _GPS_HELP = """\
-PATH becomes a serial device on which a receiver speaks once a second: NMEA, and UBX once it is asked for it.
-Its seconds begin with those of the wall clock, as do the pulses of `simulate chip --gps`. Lines on stdin:
+PATH becomes a serial device on which a receiver speaks once a second: NMEA, and UBX once it is
+asked for it. Its seconds begin with those of the wall clock, as do the pulses of
+`simulate chip --gps`. Lines on stdin:
 
   fault NAME       break it; `fault clear` mends everything
 
