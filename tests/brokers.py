@@ -37,6 +37,12 @@ START_S = 60.0  # a started broker answers within a few milliseconds; this is fo
 PORTS = range(20_000, 32_000)  # below what Linux hands out by itself, so that only other tests compete for them
 
 
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process until SIGCONT; none of its threads runs any more on return."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 class Mosquitto:
     """A Mosquitto process with a generated configuration. The port stays the same over stop and start."""
 
@@ -109,7 +115,7 @@ class Mosquitto:
     def pause(self) -> None:
         """Freeze it: the kernel still takes what is sent, nobody answers."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def resume(self) -> None:
         """Let it go on."""

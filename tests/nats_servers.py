@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import nats
 import pytest
-from brokers import HOST, PORTS, START_S
+from brokers import HOST, PORTS, START_S, freeze
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class NatsProcess:
     def pause(self) -> None:
         """Freeze it: the kernel still takes what is sent, nobody answers."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def resume(self) -> None:
         """Let it go on."""
