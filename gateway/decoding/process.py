@@ -55,7 +55,7 @@ class WorkerProcess:
         with theirs:
             try:
                 self._child = subprocess.Popen(  # noqa: S603 - our own program
-                    [sys.executable, *_OPTIONS, "-c", _BOOT.format(module=module), str(_PACKAGE)],
+                    [str(Path(sys.executable).absolute()), *_OPTIONS, "-c", _BOOT.format(module=module), str(_PACKAGE)],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     cwd="/",

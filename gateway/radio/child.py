@@ -73,7 +73,8 @@ class RadioChild:
             self._printed, theirs_printed = _pipe(undo)
             self._child = subprocess.Popen(  # noqa: S603 - our own program
                 [
-                    sys.executable, "-B", "-X", "utf8", "-c", _BOOT, ":".join((_PACKAGE, *filter(None, sys.path))),
+                    str(Path(sys.executable).absolute()), "-B", "-X", "utf8", "-c", _BOOT,
+                    ":".join((_PACKAGE, *filter(None, sys.path))),
                     str(os.getpid()), str(theirs_down), str(theirs_up), str(self._pulse.descriptor),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -61,7 +61,7 @@ class TroubleKind(IntEnum):
 CURES: Final[Mapping[TroubleKind, str]] = {
     TroubleKind.NO_DRIVER: "Install the library and name its path in radio.library",
     TroubleKind.NOT_THERE: "Press the board down on its header, see that SPI or USB is on and that radio.board, "
-    "radio.spi or radio.usb and radio.reset name this board; then run: lorawan-gateway doctor",
+    "radio.spi or radio.usb and radio.reset name this board; then run: lorawan-gateway scan",
     TroubleKind.NO_PERMISSION: "Add the gateway's user to the groups spi, i2c, gpio and dialout, and start it anew",
     TroubleKind.BUSY: "Stop the other packet forwarder: one program at a time can drive a concentrator",
     TroubleKind.WRONG_CHIP: "Name the board that is really there in radio.board; SX1301 boards need another driver",
@@ -74,8 +74,8 @@ CURES: Final[Mapping[TroubleKind, str]] = {
     TroubleKind.LOST: "See the USB cable or the header, and the power supply; the gateway goes on when it is back",
     TroubleKind.STUCK: "It is reset by itself; if this stays, see the power supply of the board",
     TroubleKind.HUNG: "It is reset by itself; if this stays, see the board's power supply and its bus",
-    TroubleKind.CRASHED: "It is started anew by itself; if this stays, run: lorawan-gateway doctor",
-    TroubleKind.OTHER: "Run: lorawan-gateway doctor",
+    TroubleKind.CRASHED: "It is started anew by itself; if this stays, stop the gateway and run: lorawan-gateway scan",
+    TroubleKind.OTHER: "Stop the gateway and run: lorawan-gateway scan",
 }
 """What a person can do, where the driver knows nothing better."""
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,12 @@ async def test_a_payload_becomes_data_and_measurements(codecs):
             data={"sum": 3, "port": 5},
             measurements=(Measurement("pulse_total", 3, "count"),),
         )
+
+
+async def test_a_python_that_was_found_beside_us_is_found_from_elsewhere(codecs, monkeypatch):
+    monkeypatch.setattr(sys, "executable", os.path.relpath(sys.executable))  # PATH=.venv/bin:$PATH
+    async with Decoder(codecs({"good": GOOD})) as decoder:
+        assert (await ask(decoder, "test/good")).data == {"sum": 3, "port": 5}
 
 
 async def test_a_codec_may_read_a_date_as_text(codecs):

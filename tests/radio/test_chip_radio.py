@@ -71,6 +71,12 @@ async def test_frames_come_in_order_with_their_own_time(radio):
     assert [int.from_bytes(frame.phy[8:12], "little") for frame in frames] == list(range(1, 21))
 
 
+async def test_a_python_that_was_found_beside_us_is_found_from_elsewhere(radio, monkeypatch):
+    monkeypatch.setattr(sys, "executable", os.path.relpath(sys.executable))  # PATH=.venv/bin:$PATH
+    async with radio() as one:
+        assert len((await heard(one, 1))[0]) == 1
+
+
 def asked(counter_us, ref="one", phy=b"\x60" + bytes(12), **changes):
     values = {
         "ref": ref, "phy": phy, "receiver": "chip", "timing": AtCounter(counter_us % (1 << 32)),
