@@ -77,7 +77,7 @@ class Link:
     figures: tuple[tuple[str, str], ...] = ()  # label and words; empty: those above say it
 
 
-DOCTOR = Step("Examine everything, step by step:", "lorawan-gateway doctor")
+LOGBOOK = Step("Read what the gateway has said of it:", "journalctl -u lorawan-gateway -n 50")
 
 LINK_STATES: dict[str, tuple[Level, str]] = {
     "connected": (Level.GOOD, "Connected"),
@@ -102,13 +102,13 @@ LINK_STATES: dict[str, tuple[Level, str]] = {
 LINK_STEPS: dict[str, tuple[Step, ...]] = {
     "Unreachable": (
         Step("Check the cable or modem, and that the address in the settings is right."),
-        DOCTOR,
+        LOGBOOK,
     ),
     "Refuses us": (
         Step("Waiting does not mend this. Do what it says: mostly a login, a certificate or a path in the settings."),
-        DOCTOR,
+        LOGBOOK,
     ),
-    "Failed": (DOCTOR,),
+    "Failed": (LOGBOOK,),
 }
 
 ANTENNA = Step("Is the antenna screwed on, and its cable whole? Never let the radio send without it.")
@@ -116,15 +116,15 @@ ANTENNA = Step("Is the antenna screwed on, and its cable whole? Never let the ra
 RADIO_STEPS: dict[tuple[str, str], tuple[Step, ...]] = {
     ("packet-forwarder", "waiting"): (
         Step("Is the packet forwarder running, and do its server_address and serv_port point at this gateway?"),
-        DOCTOR,
+        LOGBOOK,
     ),
     ("packet-forwarder", "silent"): (
         Step("Is the machine with the packet forwarder on, and its network cable in? Start the program again."),
-        DOCTOR,
+        LOGBOOK,
     ),
     ("packet-forwarder", "failed"): (
         Step("Does another program listen on that port?"),
-        DOCTOR,
+        LOGBOOK,
     ),
     ("virtual", "waiting"): (Step("The virtual radio plays a scenario; its first device has not sent yet."),),
 }
@@ -132,10 +132,10 @@ RADIO_STEPS: dict[tuple[str, str], tuple[Step, ...]] = {
 
 CHIP_STEPS: dict[str, tuple[Step, ...]] = {
     "waiting": (Step("Wait a minute: the chip starts, or nobody has sent yet. Press a device's button to hear it."),),
-    "silent": (ANTENNA, Step("Press a device's button nearby. If that is not heard either:"), DOCTOR),
+    "silent": (ANTENNA, Step("Press a device's button nearby. If that is not heard either:"), LOGBOOK),
     "failed": (
         Step("Switch off, press the board down on its header or the plug into its socket, start again."),
-        DOCTOR,
+        LOGBOOK,
     ),
 }
 """What to do where the radio is a chip of our own."""
@@ -143,13 +143,13 @@ CHIP_STEPS: dict[str, tuple[Step, ...]] = {
 QUIET_STEPS = (
     Step("Press a device's button nearby, or wake it with its magnet. If that is not heard:"),
     ANTENNA,
-    DOCTOR,
+    LOGBOOK,
 )
 
 FAILING_STEPS = (
     Step("Do not switch off: what waits in memory would be lost."),
     Step("Is the card full? If it is not, it is worn out or loose.", "df -h"),
-    DOCTOR,
+    LOGBOOK,
 )
 
 CLOCK_WORDS: dict[str, tuple[Level, str, str]] = {
@@ -209,7 +209,7 @@ class Pace:
 def hearing(radio: Mapping[str, Any], uptime_s: float) -> Verdict:
     """Whether the radio hears. That it could hear is not enough: no frame at all for a while is worth a look."""
     state, why = str(radio["state"]), _evidence(radio)
-    steps = _own_advice(radio) or RADIO_STEPS.get((str(radio["type"]), state)) or CHIP_STEPS.get(state, (DOCTOR,))
+    steps = _own_advice(radio) or RADIO_STEPS.get((str(radio["type"]), state)) or CHIP_STEPS.get(state, (LOGBOOK,))
     notes = _radio_notes(radio)
     match state:
         case "hearing":
@@ -283,7 +283,7 @@ def keeping(store: Mapping[str, Any]) -> Verdict:
         case "full":
             steps = own or (
                 Step("Free space on the card, or lower store.max_size. What waits for delivery takes room, too."),
-                DOCTOR,
+                LOGBOOK,
             )
             return Verdict(
                 Level.BAD, "Disk full", why or "The disk is full. New readings cannot be kept.", steps, notes
@@ -299,7 +299,7 @@ def keeping(store: Mapping[str, Any]) -> Verdict:
             )
             return Verdict(level, "Miscounts" if wrong else YES, why or safe, own or steps, notes)
         case other:
-            return Verdict(Level.LOOK, sentence(str(other)), why or safe, own or (DOCTOR,), notes)
+            return Verdict(Level.LOOK, sentence(str(other)), why or safe, own or (LOGBOOK,), notes)
 
 
 def _store_notes(store: Mapping[str, Any]) -> tuple[Step, ...]:

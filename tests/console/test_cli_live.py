@@ -100,7 +100,7 @@ async def test_status_for_people_fits_a_phone(site):
     assert "Sink     BAD   musee-archive Unreachable" in lines
     assert "heard 22 753, filtered 4 544, stored 18 209, dropped 0" in out
     assert "acknowledged 17 869, queued 340, given up 0, dead letters 0, the" in out.replace("\n               ", " ")
-    assert "                 lorawan-gateway doctor" in lines
+    assert "                 journalctl -u lorawan-gateway -n 50" in lines
     assert lines[-1] == "Balance  ok    0: every frame is accounted for"
 
 

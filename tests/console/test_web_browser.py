@@ -197,7 +197,7 @@ async def test_a_trouble_appears_as_it_comes_and_goes(browser):
         assert await seen.page.title() == "Partly blocked · Musée Fabre, toit"
         assert "Delivering: Partly blocked." in await seen.page.text_content("#spoken")
         assert "no route to host" in await text_of(seen.page, "#delivering")
-        assert "lorawan-gateway doctor" in await text_of(seen.page, "#delivering .todo")
+        assert "journalctl -u lorawan-gateway" in await text_of(seen.page, "#delivering .todo")
         daemon.sinks["toulouse-platform"].update(state="connected", evidence="", queued=0, oldest_age_s=None)
         await seen.page.wait_for_selector(".lamp.bad", state="detached")
 

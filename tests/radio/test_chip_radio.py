@@ -198,8 +198,8 @@ async def test_what_cannot_be_a_frame_costs_itself_only(radio):
 
 HOPELESS = {
     "forbidden@start#1!": (TroubleKind.NO_PERMISSION, "may not be opened", "groups"),
-    "absent@start#1! absent@start#2! absent@start#3!": (TroubleKind.NOT_THERE, "/dev/spidev9.9", "doctor"),
-    "exit@start#1!": (TroubleKind.CRASHED, "exit code 7", "doctor"),
+    "absent@start#1! absent@start#2! absent@start#3!": (TroubleKind.NOT_THERE, "/dev/spidev9.9", "scan"),
+    "exit@start#1!": (TroubleKind.CRASHED, "exit code 7", "scan"),
 }
 
 
