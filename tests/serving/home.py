@@ -58,6 +58,18 @@ class PatientStore:
         with self._pending:
             return await self._store.in_use(dev_eui)
 
+    async def with_network(self, work):
+        with self._pending:
+            return await self._store.with_network(work)
+
+    async def keep_join(self, *join):
+        with self._pending:
+            return await self._store.keep_join(*join)
+
+    async def taken_up(self, *session):
+        with self._pending:
+            return await self._store.taken_up(*session)
+
 
 class Plain:
     """A decoder for devices without codec."""
